@@ -1,0 +1,1 @@
+"""Converters and, later, the exact circuit solution."""

@@ -1,0 +1,283 @@
+"""Fused CPU kernels of the lossy path, compiled once by Numba and kept in its cache.
+
+Bit-serial reads by table look-up: eight binary rows have only 256 sums, so a read of R rows is R/8 look-ups a column instead of R
+multiply-adds. Sums stay in registers; rounding, clipping, noise and shift-add follow at once, so partial sums never
+reach memory. All kernels release the GIL and work on a range of vectors; the caller runs several side by side.
+
+The arithmetic is that of :mod:`crosstile.circuits.adc` and :mod:`crosstile.crossbar.noise`, operation by operation; contraction to
+fused multiply-adds and reassociation are off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import numba
+import numpy as np
+
+BLOCK: Final = 64
+"""Columns that one pass of the look-up kernel keeps in registers."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _jit(function: _F) -> _F:
+    compiled = numba.njit(cache=True, nogil=True, fastmath=False, boundscheck=False, error_model="numpy")(function)
+    return cast(_F, compiled)
+
+
+@_jit
+def mix64(z: Any) -> Any:
+    """SplitMix64's finaliser."""
+    z = np.uint64(z) + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@_jit
+def _hash32(low: Any, high: Any, column: Any) -> Any:
+    h = np.uint32(low + np.uint32(column) * np.uint32(0x9E3779B9))
+    h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x21F0AAAD))
+    h = np.uint32((h ^ (h >> np.uint32(15))) + high)
+    h = np.uint32(h * np.uint32(0xD35A2D97))
+    return np.uint32(h ^ (h >> np.uint32(15)))
+
+
+@_jit
+def pack_planes(x: Any, rows: Any, shift: int, planes: Any, first_plane: int) -> None:
+    """Gather and transpose bits into look-up indices.
+
+    Args:
+        x: (n, K) unsigned integers.
+        rows: (8 G,) int64, the column of ``x`` behind each row of the read; -1 pads with zero.
+        shift: bits dropped below; eight bits are taken from there on.
+        planes: (n, P, G) uint8; written from ``first_plane`` on, up to 8 planes.
+    """
+    n, groups = x.shape[0], len(rows) // 8
+    count = min(8, planes.shape[1] - first_plane)
+    for v in range(n):
+        for g in range(groups):
+            w = np.uint64(0)
+            for k in range(8):
+                row = rows[8 * g + k]
+                if row >= 0:
+                    w |= np.uint64((x[v, row] >> shift) & 255) << np.uint64(8 * k)
+            t = (w ^ (w >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
+            w = w ^ t ^ (t << np.uint64(7))
+            t = (w ^ (w >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
+            w = w ^ t ^ (t << np.uint64(14))
+            t = (w ^ (w >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
+            w = w ^ t ^ (t << np.uint64(28))
+            for p in range(count):
+                planes[v, first_plane + p, g] = np.uint8((w >> np.uint64(8 * p)) & np.uint64(255))
+
+
+@_jit
+def sum_rows(x: Any, rows: Any, factor: Any, out: Any) -> None:
+    """Add ``factor`` times the sum of the given columns of x (n, K) to out (n,)."""
+    for v in range(x.shape[0]):
+        total = 0.0
+        for row in rows:
+            total += x[v, row]
+        out[v] += factor * total
+
+
+@_jit
+def build_tables(matrix: Any, tables: Any) -> None:
+    """Sums of all 256 subsets of each 8 rows: matrix (8 G, C) -> tables (C / BLOCK, G, 256, BLOCK) float32."""
+    for b in range(tables.shape[0]):
+        for g in range(tables.shape[1]):
+            for c in range(BLOCK):
+                tables[b, g, 0, c] = np.float32(0.0)
+            for k in range(8):
+                for i in range(1 << k):
+                    for c in range(BLOCK):
+                        tables[b, g, (1 << k) + i, c] = tables[b, g, i, c] + matrix[8 * g + k, b * BLOCK + c]
+
+
+@_jit
+def read_tables(
+    planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, sign: Any, weights: Any, totals: Any, clipped: Any
+) -> None:
+    """Read all planes, convert and shift-add: totals (n, C) += sign * weights[p] * code.
+
+    Args:
+        planes: (n, P, G) uint8 look-up indices.
+        tables: (C / BLOCK, G, 256, BLOCK) float32.
+        gain, sign: (C,) float32.
+        lowest, highest: code limits.
+        weights: (P,) factor of each plane, in the type of ``totals``.
+        totals: (n, C), added to.
+        clipped: (C,) int64, counts of clipped codes, added to.
+    """
+    n, n_planes, groups = planes.shape
+    s = np.empty(BLOCK, np.float32)
+    lo = np.float32(lowest)
+    hi = np.float32(highest)
+    for b in range(tables.shape[0]):
+        table = tables[b]
+        first = b * BLOCK
+        for v in range(n):
+            for p in range(n_planes):
+                for c in range(BLOCK):
+                    s[c] = np.float32(0.0)
+                for g in range(groups):
+                    row = table[g, planes[v, p, g]]
+                    for c in range(BLOCK):
+                        s[c] += row[c]
+                w = weights[p]
+                for c in range(BLOCK):
+                    code = np.rint(s[c] * gain[first + c])
+                    kept = min(max(code, lo), hi)
+                    clipped[first + c] += np.int64(code != kept)
+                    totals[v, first + c] += w * (sign[first + c] * kept)
+
+
+@_jit
+def read_tables_noisy(
+    planes: Any,
+    tables: Any,
+    variance_tables: Any,
+    variance_scale: Any,
+    population: Any,
+    key: Any,
+    first_vector: Any,
+    quantiles: Any,
+    gain: Any,
+    lowest: Any,
+    highest: Any,
+    sign: Any,
+    weights: Any,
+    totals: Any,
+    clipped: Any,
+) -> None:
+    """As :func:`read_tables` with read noise.
+
+    Args:
+        variance_tables: as ``tables``, in grid units; of no columns when each driven cell has the same variance.
+        variance_scale: (C,) float32 variance of one grid unit, or of one driven cell.
+        population: (256,) number of bits set, float32.
+        key: uint64 of this layer, call, phase and segment.
+        first_vector: uint64 number of the first vector in the whole stream.
+        quantiles: see :mod:`crosstile.crossbar.noise`.
+    """
+    n, n_planes, groups = planes.shape
+    s = np.empty(BLOCK, np.float32)
+    variance = np.empty(BLOCK, np.float32)
+    lo = np.float32(lowest)
+    hi = np.float32(highest)
+    by_state = variance_tables.shape[0] > 0
+    for b in range(tables.shape[0]):
+        table = tables[b]
+        first = b * BLOCK
+        for v in range(n):
+            for p in range(n_planes):
+                for c in range(BLOCK):
+                    s[c] = np.float32(0.0)
+                    variance[c] = np.float32(0.0)
+                for g in range(groups):
+                    row = table[g, planes[v, p, g]]
+                    for c in range(BLOCK):
+                        s[c] += row[c]
+                if by_state:
+                    for g in range(groups):
+                        row = variance_tables[b, g, planes[v, p, g]]
+                        for c in range(BLOCK):
+                            variance[c] += row[c]
+                else:
+                    driven = np.float32(0.0)
+                    for g in range(groups):
+                        driven += population[planes[v, p, g]]
+                    for c in range(BLOCK):
+                        variance[c] = driven
+                counter = mix64((first_vector + np.uint64(v)) * np.uint64(n_planes) + np.uint64(p))
+                state = mix64(key ^ counter)
+                low = np.uint32(state & np.uint64(0xFFFFFFFF))
+                high = np.uint32(state >> np.uint64(32))
+                w = weights[p]
+                for c in range(BLOCK):
+                    h = _hash32(low, high, first + c)
+                    z = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
+                    noise = np.sqrt(variance[c] * variance_scale[first + c]) * z
+                    code = np.rint((s[c] + noise) * gain[first + c])
+                    kept = min(max(code, lo), hi)
+                    clipped[first + c] += np.int64(code != kept)
+                    totals[v, first + c] += w * (sign[first + c] * kept)
+
+
+@_jit
+def convert_sums(
+    sums: Any, gain: Any, lowest: Any, highest: Any, sign: Any, weight: Any, totals: Any, clipped: Any
+) -> None:
+    """Convert one plane of sums (n, C) and shift-add: totals += sign * weight * code."""
+    n, columns = sums.shape
+    lo = np.float32(lowest)
+    hi = np.float32(highest)
+    for v in range(n):
+        for c in range(columns):
+            code = np.rint(np.float32(sums[v, c]) * gain[c])
+            kept = min(max(code, lo), hi)
+            clipped[c] += np.int64(code != kept)
+            totals[v, c] += weight * (sign[c] * kept)
+
+
+@_jit
+def convert_sums_noisy(
+    sums: Any,
+    variance: Any,
+    variance_scale: Any,
+    key: Any,
+    first_counter: Any,
+    counter_step: Any,
+    quantiles: Any,
+    gain: Any,
+    lowest: Any,
+    highest: Any,
+    sign: Any,
+    weight: Any,
+    totals: Any,
+    clipped: Any,
+) -> None:
+    """As :func:`convert_sums` with read noise of variance ``variance * variance_scale``.
+
+    Args:
+        variance: (n, C) or (n, 1) float32.
+        first_counter, counter_step: uint64; vector v uses the counter ``first_counter + v * counter_step``.
+    """
+    n, columns = sums.shape
+    lo = np.float32(lowest)
+    hi = np.float32(highest)
+    shared = variance.shape[1] == 1
+    for v in range(n):
+        state = mix64(key ^ mix64(first_counter + np.uint64(v) * counter_step))
+        low = np.uint32(state & np.uint64(0xFFFFFFFF))
+        high = np.uint32(state >> np.uint64(32))
+        for c in range(columns):
+            h = _hash32(low, high, c)
+            z = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
+            spread = variance[v, 0] if shared else variance[v, c]
+            noise = np.sqrt(spread * variance_scale[c]) * z
+            code = np.rint((np.float32(sums[v, c]) + noise) * gain[c])
+            kept = min(max(code, lo), hi)
+            clipped[c] += np.int64(code != kept)
+            totals[v, c] += weight * (sign[c] * kept)
+
+
+@_jit
+def add_noise(
+    sums: Any, variance: Any, variance_scale: Any, key: Any, first_vector: Any, quantiles: Any
+) -> None:
+    """Add read noise in place to sums (n, C) that no converter rounds."""
+    n, columns = sums.shape
+    shared = variance.shape[1] == 1
+    for v in range(n):
+        state = mix64(key ^ mix64(first_vector + np.uint64(v)))
+        low = np.uint32(state & np.uint64(0xFFFFFFFF))
+        high = np.uint32(state >> np.uint64(32))
+        for c in range(columns):
+            h = _hash32(low, high, c)
+            z = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
+            spread = variance[v, 0] if shared else variance[v, c]
+            sums[v, c] += np.sqrt(spread * variance_scale[c]) * z

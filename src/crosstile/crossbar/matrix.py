@@ -1,0 +1,243 @@
+"""One pack of a layer as it stands on programmed arrays: the matrices that each read multiplies with.
+
+Columns of a segment matrix are ordered slice, polarity, output; unit columns, one an array, follow at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from crosstile.circuits.adc import AdcRange
+from crosstile.crossbar.encode import Decoding, decoding, encode, flips
+from crosstile.crossbar.exact import Grid, Part, choose_grid
+from crosstile.crossbar.program import Window, program_array
+from crosstile.mapping.plan import Pack
+from crosstile.nonidealities.write_verify import WriteStatistics
+from crosstile.specs.chip import ChipSpec
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The rows of one read."""
+
+    rows: npt.NDArray[np.int64]
+    """Pack rows (canonical order) that this read drives."""
+    parts: tuple[Part, ...]
+    """(rows, columns) programmed levels on the grid, an analog pair already subtracted; their sum when split in two."""
+    variance: npt.NDArray[np.float32] | None
+    """(rows, columns) read-noise variance in levels squared."""
+    sign: FloatArray
+    """(columns,) -1 for columns stored as complements."""
+    correction: FloatArray
+    """(outputs,) factor of this segment's row sum in the decoded output."""
+    number: int
+    """Counts segments within the pack, for the noise streams."""
+
+    @property
+    def levels(self) -> FloatArray:
+        """(rows, columns) programmed levels in double precision."""
+        return np.asarray(sum(part.astype(np.float64) for part in self.parts))
+
+
+@dataclass(frozen=True)
+class PackMatrix:
+    """All segments of one pack, programmed once."""
+
+    segments: tuple[Segment, ...]
+    number: int
+    """Counts packs within the layer, for the noise streams."""
+    outputs: int
+    unit_columns: int
+    """Unit columns at the end of each segment matrix (one an array side by side)."""
+    unit_of_output: npt.NDArray[np.int64]
+    """(outputs,) which unit column serves an output."""
+    column_coefficient: FloatArray
+    """(slices * polarities,) factor of each column group in the decoded output."""
+    column_slice: npt.NDArray[np.int64]
+    """(slices * polarities,) slice of each column group."""
+    grid: Grid
+    row_conductance_s: FloatArray
+    """(pack rows,) sum of the conductances of all cells of a word line, siemens, for ohmic energy."""
+    off_levels: float
+    """g_off in levels where its current reaches the converter, else 0."""
+    writes: WriteStatistics
+    integer_levels: bool
+    """True when each cell is exactly its digit."""
+    histogram: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = field(compare=False)
+    """Counts of (target, programmed) levels over :func:`histogram_edges`."""
+
+    @property
+    def noisy(self) -> bool:
+        """True when reads are noisy."""
+        return any(segment.variance is not None for segment in self.segments)
+
+    @property
+    def columns(self) -> int:
+        """Columns of a segment matrix without unit columns."""
+        return self.outputs * len(self.column_coefficient)
+
+
+def histogram_edges(chip: ChipSpec, bins: int = 96) -> FloatArray:
+    """Return bin edges in levels for conductance histograms: from below zero to above g_on."""
+    top = chip.weights.max_level
+    return np.linspace(-0.25 * top, 1.25 * top, bins + 1)
+
+
+def build_pack(
+    integers: FloatArray, pack: Pack, chip: ChipSpec, *, seed: int, trial: int, layer: str, pack_number: int, first_array: int
+) -> PackMatrix:
+    """Encode, program and arrange one pack.
+
+    Args:
+        integers: (pack rows, outputs) integer (or continuous) weights; rows in canonical order.
+        pack: where the rows and outputs go.
+        first_array: number in the network of the pack's first array, for fault maps.
+
+    Returns:
+        the programmed pack; for given (seed, trial, layer, pack) always the same.
+    """
+    weights = chip.weights
+    levels = encode(integers, weights)
+    outputs, per_array = pack.outputs, chip.outputs_per_array
+    units = pack.column_blocks if chip.has_unit_column else 0
+    edges = histogram_edges(chip)
+    before = np.zeros(len(edges) - 1, dtype=np.int64)
+    after = before.copy()
+    window, writes = Window.of(chip), WriteStatistics()
+    row_conductance = np.zeros(pack.rows)
+    raw: list[tuple[npt.NDArray[np.int64], FloatArray, FloatArray | None, npt.NDArray[np.bool_]]] = []
+    array = 0
+    for block in pack.blocks:
+        rows = np.asarray(block.rows, dtype=np.int64)
+        target = levels[rows]
+        flipped = []
+        for start, stop in block.segments:
+            flip = flips(target[start:stop], weights)
+            target[start:stop] = np.where(flip[None], weights.max_level - target[start:stop], target[start:stop])
+            flipped.append(flip)
+        cells = np.empty_like(target)
+        unit = np.ones((len(rows), units))
+        variance: FloatArray | None = None
+        unit_variance: FloatArray | None = None
+        for column_block in range(pack.column_blocks):
+            part = slice(column_block * per_array, min((column_block + 1) * per_array, outputs))
+            physical = target[:, part].reshape(len(rows), -1)
+            if units:
+                physical = np.concatenate([physical, np.ones((len(rows), 1))], axis=1)
+            done = program_array(
+                physical, chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=array,
+                array_number=first_array + array,
+            )  # fmt: skip
+            array += 1
+            writes += done.writes
+            before += np.histogram(physical, edges)[0]
+            after += np.histogram(done.levels, edges)[0]
+            row_conductance[rows] += window.to_siemens(done.levels).sum(axis=1)
+            shape = target[:, part].shape
+            cells[:, part], unit_levels = _split(done.levels, shape, units)
+            if units:
+                unit[:, column_block] = unit_levels
+            if done.noise_variance is not None:
+                if variance is None:
+                    variance, unit_variance = np.empty_like(target), np.zeros((len(rows), units))
+                variance[:, part], unit_noise = _split(done.noise_variance, shape, units)
+                if units and unit_variance is not None:
+                    unit_variance[:, column_block] = unit_noise
+        for (start, stop), flip in zip(block.segments, flipped, strict=True):
+            piece = slice(start, stop)
+            noise = None
+            if variance is not None and unit_variance is not None:
+                noise = np.concatenate([_columns(variance[piece], chip, pair="add"), unit_variance[piece]], axis=1)
+            matrix = np.concatenate([_columns(cells[piece], chip, pair="keep"), unit[piece]], axis=1)
+            raw.append((rows[piece], matrix, noise, flip))
+    return _assemble(raw, chip, pack, pack_number, decoding(weights), units, row_conductance, writes, (before, after))
+
+
+def _split(values: FloatArray, shape: tuple[int, ...], units: int) -> tuple[FloatArray, FloatArray]:
+    """Undo the physical layout: weights' columns, and the unit column if there is one."""
+    main = values[:, :-1] if units else values
+    return main.reshape(shape), values[:, -1]
+
+
+def _columns(values: FloatArray, chip: ChipSpec, *, pair: str) -> FloatArray:
+    """(rows, outputs, slices, polarities) -> (rows, slices * polarities * outputs); "add" joins a pair's variances."""
+    merged = values
+    if pair == "add" and chip.weights.encoding == "differential" and chip.weights.difference == "analog":
+        merged = values.sum(axis=-1, keepdims=True)
+    return np.ascontiguousarray(merged.transpose(0, 2, 3, 1)).reshape(len(values), -1)
+
+
+def _assemble(
+    raw: list[tuple[npt.NDArray[np.int64], FloatArray, FloatArray | None, npt.NDArray[np.bool_]]],
+    chip: ChipSpec,
+    pack: Pack,
+    number: int,
+    decode: Decoding,
+    units: int,
+    row_conductance: FloatArray,
+    writes: WriteStatistics,
+    histogram: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+) -> PackMatrix:
+    weights, outputs = chip.weights, pack.outputs
+    analog_pair = weights.encoding == "differential" and weights.difference == "analog"
+    off = chip.cell.g_off_s / Window.of(chip).unit_s if chip.array.off_current == "converted" else 0.0
+    coefficient = decode.coefficients[:, :1] if analog_pair else decode.coefficients
+    polarities = coefficient.shape[1]
+    integer = all(bool((matrix == np.rint(matrix)).all()) for _, matrix, _, _ in raw)
+    offset_matrices = [matrix + off for _, matrix, _, _ in raw]
+    if analog_pair:  # bound the difference; each cell of the pair is snapped on its own
+        offset_matrices = [_pair_difference(matrix, outputs) for matrix in offset_matrices]
+    bound = np.max([np.abs(matrix).sum(axis=0) for matrix in offset_matrices], axis=0) * chip.max_digit
+    terms = max(len(rows) for rows, _, _, _ in raw) * (2 if analog_pair else 1)
+    grid = choose_grid(bound, terms, chip.max_digit, integers=integer and off == 0.0)
+    cell_grid = grid
+    if analog_pair:
+        wide = grid.fraction_bits.reshape(-1, 1, outputs).repeat(2, axis=1).reshape(-1)
+        cell_grid = Grid(wide, None)
+    segments = []
+    for segment_number, (rows, matrix, variance, flip) in enumerate(raw):
+        snapped = cell_grid.snap(matrix + off)
+        if analog_pair:
+            snapped = _pair_difference(snapped, outputs)
+        flip_columns = np.ascontiguousarray(flip.transpose(1, 2, 0)).reshape(-1)  # slice, polarity, output
+        sign = np.where(flip_columns, -1.0, 1.0) if not analog_pair else np.ones(snapped.shape[1])
+        correction = np.full(outputs, decode.row_sum_factor)
+        if not analog_pair:
+            shaped = flip_columns.reshape(-1, polarities, outputs)
+            correction += (coefficient[:, :, None] * weights.max_level * shaped).sum(axis=(0, 1))
+            correction -= (coefficient[:, :, None] * np.where(shaped, -1.0, 1.0) * off).sum(axis=(0, 1))
+        sign = np.concatenate([sign, np.ones(units)]) if len(sign) < snapped.shape[1] else sign
+        noise = None if variance is None else variance.astype(np.float32)
+        segments.append(Segment(rows, tuple(grid.parts(snapped)), noise, sign, correction, segment_number))
+    per_array = chip.outputs_per_array
+    return PackMatrix(
+        segments=tuple(segments),
+        number=number,
+        outputs=outputs,
+        unit_columns=units,
+        unit_of_output=np.arange(outputs) // per_array,
+        column_coefficient=coefficient.reshape(-1),
+        column_slice=np.repeat(np.arange(weights.slices), polarities),
+        grid=grid,
+        row_conductance_s=row_conductance,
+        off_levels=off,
+        writes=writes,
+        integer_levels=integer and off == 0.0,
+        histogram=histogram,
+    )
+
+
+def _pair_difference(matrix: FloatArray, outputs: int) -> FloatArray:
+    pairs = matrix.reshape(len(matrix), -1, 2, outputs)
+    return np.ascontiguousarray(pairs[:, :, 0] - pairs[:, :, 1]).reshape(len(matrix), -1)
+
+
+def column_gains(pack: PackMatrix, adc: AdcRange) -> npt.NDArray[np.float32]:
+    """Return the converter gain of each column of a segment matrix, unit columns included."""
+    gains = np.asarray(adc.gain, dtype=np.float64)[pack.column_slice].repeat(pack.outputs)
+    return np.concatenate([gains, np.full(pack.unit_columns, adc.unit_gain)]).astype(np.float32)

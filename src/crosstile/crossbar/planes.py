@@ -1,0 +1,164 @@
+"""Reads plane by plane: one exact product for each plane and segment, then conversion and shift-add."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crosstile.crossbar import noise_torch
+from crosstile.crossbar.inputs import Index, Inputs
+from crosstile.crossbar.matrix import Segment
+from crosstile.crossbar.noise import quantile_table
+from crosstile.crossbar.reader import PackReader, Stream, in_chunks
+
+
+def run(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> Tensor:
+    """Read all vectors; returns (n, outputs) in units of integer input times integer weight, float32."""
+    totals, corrections = read(reader, inputs, rows, signed=signed, stream=stream)
+    return reader.decode(totals, corrections).to(torch.float32)  # type: ignore[no-any-return]
+
+
+def read(
+    reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream
+) -> tuple[Tensor, Tensor]:
+    """Return the shift-added codes (n, columns) and the row-sum corrections (n, outputs)."""
+    pack, chip = reader.pack, reader.chip
+    width = pack.columns + pack.unit_columns
+    n = inputs.values.shape[0] * inputs.positions
+    device = inputs.values.device
+    dtype = torch.float32 if reader.totals_dtype is np.float32 else torch.float64
+    totals = torch.zeros((n, width), dtype=dtype, device=device)
+    corrections = torch.zeros((n, pack.outputs), dtype=torch.float64, device=device)
+    step = chip.inputs.dac_bits
+    planes = -(-reader.magnitude_bits // step)
+    unit_of_output = torch.from_numpy(pack.unit_of_output).to(device)
+    for segment in pack.segments:
+        driven = rows[segment.rows]
+        correction = torch.from_numpy(segment.correction).to(device)
+        for phase, (phase_sign, values) in enumerate(reader.phases(inputs.values, signed=signed)):
+            key = stream.key(pack.number, segment.number, phase)
+            for plane in range(planes):
+                digits = _digits(values, plane, step, planes)
+                sums = _product(reader, segment, inputs, digits, driven)
+                variance = _variance(reader, segment, inputs, digits, driven)
+                weight = phase_sign * 2.0 ** (plane * step)
+                counter = (stream.first_vector * planes + plane, planes)
+                _convert(reader, segment, sums, variance, key, counter, weight, totals)
+            if segment.correction.any() and not pack.unit_columns:
+                sums = inputs.row_sum(values, driven).to(torch.float64)
+                corrections += phase_sign * sums[:, None] * correction
+        if pack.unit_columns:
+            corrections += correction * reader.take_unit_columns(totals)[:, unit_of_output]
+    return totals, corrections
+
+
+def _digits(values: Tensor, plane: int, step: int, planes: int) -> Tensor:
+    """Return one digit of each (signed) integer, as float32."""
+    if planes == 1:
+        return values
+    magnitude = values.abs().to(torch.int32)
+    digit = ((magnitude >> (plane * step)) & (2**step - 1)).to(torch.float32)
+    return digit * values.sign()
+
+
+def _product(reader: PackReader, segment: Segment, inputs: Inputs, digits: Tensor, driven: Index) -> Tensor:
+    sums: Tensor | None = None
+    for number, part in enumerate(segment.parts):
+        name = (f"part{number}", segment.number)
+        if name not in reader.tensors:
+            reader.tensors[name] = torch.from_numpy(part).to(digits.device)
+        product = inputs.product(digits, driven, reader.tensors[name])
+        if len(segment.parts) > 1:
+            product = product.to(torch.float64)
+        sums = product if sums is None else sums + product
+    assert sums is not None
+    return sums
+
+
+def _variance(
+    reader: PackReader, segment: Segment, inputs: Inputs, digits: Tensor, driven: Index
+) -> tuple[Tensor, Tensor] | None:
+    """Return (variance (n, columns) or (n, 1), scale (columns,)), or None without read noise."""
+    if segment.variance is None:
+        return None
+    squares, unit = reader.squares()
+    matrix, scale = reader.variance_of(segment)
+    device = digits.device
+    name = ("scale", segment.number)
+    if name not in reader.tensors:
+        reader.tensors[name] = torch.from_numpy(scale * np.float32(unit)).to(device)
+        reader.tensors["squares", 0] = torch.from_numpy(squares).to(device)
+        if matrix is not None:
+            reader.tensors["variance", segment.number] = torch.from_numpy(matrix).to(device)
+    if unit == 1.0:
+        squared = digits * digits
+    else:
+        squared = torch.round(digits * digits * (1.0 / unit))
+    if matrix is None:
+        return inputs.row_sum(squared, driven)[:, None], reader.tensors[name]
+    return inputs.product(squared, driven, reader.tensors["variance", segment.number]), reader.tensors[name]
+
+
+def _convert(
+    reader: PackReader,
+    segment: Segment,
+    sums: Tensor,
+    variance: tuple[Tensor, Tensor] | None,
+    key: int,
+    counter: tuple[int, int],
+    weight: float,
+    totals: Tensor,
+) -> None:
+    """Add noise, convert, count clipped codes and shift-add into ``totals``."""
+    if sums.device.type == "cpu":
+        _convert_cpu(reader, segment, sums, variance, key, counter, weight, totals)
+        return
+    adc = reader.adc
+    if sums.dtype == torch.float64:
+        sums = sums.to(torch.float32)
+    if variance is not None:
+        first, stride = counter
+        counters = first + stride * torch.arange(len(sums), device=sums.device)
+        sums = sums + torch.sqrt(variance[0] * variance[1]) * noise_torch.normal(key, counters, sums.shape[1])
+    codes = torch.round(sums * torch.from_numpy(reader.gain).to(sums.device))
+    kept = codes.clamp(adc.lowest, adc.highest)
+    reader.count((codes != kept).sum(dim=0).cpu().numpy(), len(sums))
+    sign = torch.from_numpy(segment.sign).to(device=sums.device, dtype=totals.dtype)
+    totals += weight * (sign * kept)
+
+
+def _convert_cpu(
+    reader: PackReader,
+    segment: Segment,
+    sums: Tensor,
+    variance: tuple[Tensor, Tensor] | None,
+    key: int,
+    counter: tuple[int, int],
+    weight: float,
+    totals: Tensor,
+) -> None:
+    from crosstile.crossbar import kernels
+
+    adc, total = reader.adc, totals.numpy()
+    source = sums.contiguous().numpy()
+    sign, factor = segment.sign.astype(np.float32), total.dtype.type(weight)
+    first, stride = counter
+    counts: list[np.ndarray] = []
+
+    def work(part: slice) -> None:
+        clipped = np.zeros(source.shape[1], dtype=np.int64)
+        if variance is None:
+            kernels.convert_sums(
+                source[part], reader.gain, adc.lowest, adc.highest, sign, factor, total[part], clipped
+            )
+        else:
+            kernels.convert_sums_noisy(
+                source[part], variance[0].numpy()[part], variance[1].numpy(), np.uint64(key),
+                np.uint64(first + stride * part.start), np.uint64(stride), quantile_table(),
+                reader.gain, adc.lowest, adc.highest, sign, factor, total[part], clipped,
+            )  # fmt: skip
+        counts.append(clipped)
+
+    in_chunks(len(source), work)
+    reader.count(np.sum(counts, axis=0), len(source))

@@ -1,0 +1,1 @@
+"""Laying a network on arrays: plans, capture, calibration, replacement."""

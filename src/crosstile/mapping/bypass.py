@@ -1,0 +1,106 @@
+"""Finds matrix products of weights that did not go through arrays.
+
+While the mapped network runs, each low-level operation is seen. What derives from parameters alone counts as a weight; a
+matrix product, convolution or recurrent cell that takes such a tensor outside a mapped layer is a bypass. Fused attention and LSTMs,
+functional calls and subclasses are found this way whatever module they hide in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from crosstile.errors import ModelError
+from crosstile.mapping.capture import is_kept_digital
+from crosstile.nn.layer import MappedLayer
+
+_PRODUCTS = (
+    "mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "vdot", "linear", "linear_backward", "matmul",
+    "conv", "mkldnn", "lstm", "gru", "rnn", "multi_head_attention", "transformer_encoder_layer", "bilinear", "einsum",
+)  # fmt: skip
+_NOT_PRODUCTS = ("batch_norm", "addmm_activation_dummy")
+
+
+def _is_product(name: str) -> bool:
+    base = name.split("::")[-1].split(".")[0].strip("_")
+    return any(base == p or base.startswith(p + "_") or f"_{p}" in base or base.startswith(p) for p in _PRODUCTS) and not any(
+        n in base for n in _NOT_PRODUCTS
+    )
+
+
+class _Watch(TorchDispatchMode):
+    def __init__(self, weights: Iterable[Tensor], where: list[str]) -> None:
+        super().__init__()
+        self.weights = {w.untyped_storage().data_ptr() for w in weights}
+        self.keep: list[Tensor] = []
+        self.where = where
+        self.inside = 0
+        self.found: list[str] = []
+
+    def _is_weight(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self.weights
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if self.inside:
+            return out
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        weights = [self._is_weight(t) for t in tensors]
+        name = func.name()
+        if _is_product(name) and any(w and t.dim() >= 2 for w, t in zip(weights, tensors, strict=True)):
+            self.found.append(f"{name.split('::')[-1]} in {self.where[-1] if self.where else 'the network itself'}")
+        if tensors and all(weights):
+            for result in tree_leaves(out):
+                if isinstance(result, Tensor):
+                    self.weights.add(result.untyped_storage().data_ptr())
+                    self.keep.append(result)  # a freed tensor's address could come back as data
+        return out
+
+
+def check_nothing_bypasses(network: nn.Module, x: Tensor, digital: Sequence[str] = ()) -> None:
+    """Run one batch and raise when a mapped layer is never called or a product of weights bypasses the arrays.
+
+    Raises:
+        ModelError: naming the operation and the module that it happened in.
+    """
+    mapped = {name: m for name, m in network.named_modules() if isinstance(m, MappedLayer)}
+    kept = [m for name, m in network.named_modules() if is_kept_digital(name, digital)]
+    excused = {id(p) for module in kept for p in module.parameters()}
+    weights = [p for p in network.parameters() if id(p) not in excused]
+    weights += [b for b in network.buffers() if b.dim() >= 2]
+    where: list[str] = []
+    watch = _Watch([w for w in weights if w.numel() and not w.is_sparse], where)
+    before = {name: layer.total_calls for name, layer in mapped.items()}
+    with ExitStack() as stack:
+        for name, module in network.named_modules():
+            label = f"module {name!r} ({type(module).__name__})" if name else "the network itself"
+            is_mapped = isinstance(module, MappedLayer)
+
+            def enter(_: nn.Module, __: Any, label: str = label, is_mapped: bool = is_mapped) -> None:
+                where.append(label)
+                watch.inside += is_mapped
+
+            def leave(_: nn.Module, __: Any, ___: Any, is_mapped: bool = is_mapped) -> None:
+                where.pop()
+                watch.inside -= is_mapped
+
+            stack.callback(module.register_forward_pre_hook(enter).remove)
+            stack.callback(module.register_forward_hook(leave).remove)
+        with torch.no_grad(), watch:
+            network(x)
+    never = [name for name, layer in mapped.items() if layer.total_calls == before[name]]
+    if never:
+        raise ModelError(f"mapped layers that were never called: {', '.join(never[:5])}; their weights bypass the arrays.")
+    if watch.found:
+        more = f" and {len(watch.found) - 3} more" if len(watch.found) > 3 else ""
+        raise ModelError(
+            f"products of weights that bypass the arrays: {'; '.join(watch.found[:3])}{more}. Layers that go on arrays are "
+            "nn.Linear, nn.Conv1d and nn.Conv2d called as modules; write the product with one of them, or say that it "
+            "stays digital (--digital NAME)."
+        )

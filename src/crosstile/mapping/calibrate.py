@@ -1,0 +1,102 @@
+"""Scales and converter ranges from calibration data: what a designer sets before any chip is programmed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from crosstile.circuits.adc import make_range
+from crosstile.crossbar.matrix import build_pack
+from crosstile.errors import DataError
+from crosstile.nn.layer import InputScale, MappedLayer
+from crosstile.specs.chip import ChipSpec, ScaleSpec
+
+_MAX_VALUES = 2_000_000
+_MAX_VECTORS = 512
+_MAX_SUMS = 4_000_000
+
+
+def input_scale(x: Tensor, bits: int, spec: ScaleSpec, *, signed: bool, layer: str) -> InputScale:
+    """Find the scale of a layer's inputs.
+
+    ``max`` covers all values seen, ``percentile`` the given share of magnitudes (of those that are not zero, which
+    sparse activations would otherwise crowd out), ``mse`` minimises the squared quantisation error.
+
+    Raises:
+        DataError: the inputs are not finite.
+    """
+    flat = x.detach().reshape(-1).to(torch.float32)
+    if not bool(torch.isfinite(flat).all()):
+        raise DataError(f"inputs of layer {layer!r} are not finite on the calibration data; check data and weights.")
+    stride = max(1, flat.numel() // _MAX_VALUES)
+    magnitude = flat[::stride].abs().cpu().numpy()
+    peak = float(flat.abs().max()) if flat.numel() else 0.0
+    probe = InputScale(1.0, signed, bits)
+    if peak == 0.0:
+        return probe
+    reach = peak
+    if spec.method == "percentile":
+        active = magnitude[magnitude > 0]
+        if active.size:
+            reach = float(np.percentile(active, spec.percentile))
+    elif spec.method == "mse":
+        sample = magnitude[:: max(1, magnitude.size // 100_000)].astype(np.float64)
+        errors = {}
+        for share in np.linspace(0.2, 1.0, 41):
+            step = peak * share / probe.largest
+            errors[share] = float(np.mean((np.clip(np.rint(sample / step), 0, probe.largest) * step - sample) ** 2))
+        reach = peak * min(errors, key=lambda share: errors[share])
+    scale = float(np.float32(max(reach, 1e-30) / probe.largest))
+    return InputScale(scale if scale > 0 else 1.0, signed, bits)
+
+
+def converter_spans(layer: MappedLayer, x: Tensor, percentile: float) -> npt.NDArray[np.float64]:
+    """Return, for each slice, the magnitude that a share ``percentile`` of the sums on ideal arrays does not exceed.
+
+    Args:
+        layer: a layer with its input scale set.
+        x: calibration inputs of this layer (float).
+    """
+    chip, scale = layer.chip, layer.scale
+    ideal: ChipSpec = chip.replaced(cell__effects=()) if chip.cell.effects else chip
+    q = scale.quantise(x.detach()[: max(1, min(len(x), 32))])
+    vectors = layer.make_inputs(q).vectors(q)
+    vectors = vectors[:: max(1, len(vectors) // _MAX_VECTORS)][:_MAX_VECTORS].cpu().numpy()
+    two_phase = scale.signed and chip.inputs.signed == "two_phase"
+    phases = [np.maximum(vectors, 0), np.maximum(-vectors, 0)] if two_phase else [vectors]
+    step = chip.inputs.dac_bits
+    digits = []
+    for part in phases:
+        magnitude, sign = np.abs(part).astype(np.int64), np.sign(part)
+        for plane in range(-(-scale.magnitude_bits // step)):
+            digits.append(((magnitude >> (plane * step)) & (2**step - 1)) * sign)
+    driven = np.concatenate(digits).astype(np.float32)
+    sums: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(chip.weights.slices)]
+    for number, pack in enumerate(layer.plan.packs[:4]):
+        matrix = build_pack(
+            layer.pack_weights(pack), pack, ideal, seed=0, trial=0, layer=layer.name, pack_number=number, first_array=0
+        )
+        rows = layer.pack_rows(pack)
+        for segment in matrix.segments:
+            product = np.abs(driven[:, rows[segment.rows]] @ segment.levels[:, : matrix.columns].astype(np.float32))
+            grouped = product.reshape(len(product), -1, matrix.outputs)
+            for group, digit in enumerate(matrix.column_slice):
+                values = grouped[:, group].reshape(-1)
+                sums[digit].append(values[:: max(1, values.size * len(matrix.segments) // _MAX_SUMS)])
+    spans = []
+    for values_of_slice in sums:
+        values = np.concatenate(values_of_slice)
+        rank = min(values.size - 1, int(np.ceil(percentile / 100.0 * values.size)) - 1)
+        spans.append(float(np.partition(values, rank)[rank]))
+    return np.asarray(spans)
+
+
+def set_converter(layer: MappedLayer, x: Tensor) -> None:
+    """Set the range of a layer's converters from its calibration inputs."""
+    chip = layer.chip
+    spans = None
+    if chip.adc.bits is not None and chip.adc.range == "calibrated":
+        spans = converter_spans(layer, x, chip.adc.percentile)
+    layer.adc = make_range(chip, spans)

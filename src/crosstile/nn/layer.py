@@ -1,0 +1,220 @@
+"""A layer whose weights live on arrays.
+
+    y = s_w s_x (sum_i q_i w_ij) + b,      q = clamp(rint(x / s_x)),   w integer weights,   s_w, s_x scales
+
+The sum is what the arrays compute; scales and bias are digital, in single precision, in that order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from crosstile.circuits.adc import AdcRange
+from crosstile.crossbar.encode import quantise_weights
+from crosstile.crossbar.inputs import Inputs
+from crosstile.crossbar.matrix import PackMatrix, build_pack
+from crosstile.crossbar.mvm import Mode, PackEngine
+from crosstile.crossbar.reader import Clipping, Stream
+from crosstile.errors import ModelError
+from crosstile.mapping.plan import LayerPlan, LayerShape, Pack, plan_layer
+from crosstile.specs.chip import ChipSpec
+
+FloatArray = npt.NDArray[np.float64]
+_CHUNK_VECTORS = 16384
+_CHUNK_ENTRIES = 8_000_000
+
+
+@dataclass
+class ReadState:
+    """Where in the data a mapped network stands; shared by its layers, so that noise follows the sample."""
+
+    seed: int = 0
+    trial: int = 0
+    first_sample: int = 0
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """How a layer's inputs become integers."""
+
+    scale: float
+    """Value of one input step."""
+    signed: bool
+    bits: int
+
+    @property
+    def magnitude_bits(self) -> int:
+        """Bits of the magnitude: the sign is one of the input bits."""
+        return max(self.bits - 1, 1) if self.signed else self.bits
+
+    @property
+    def largest(self) -> int:
+        """Largest integer."""
+        return int(2**self.magnitude_bits - 1)
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """Return the integers as float32; half-way cases go to the even neighbour."""
+        lowest = -self.largest if self.signed else 0
+        return x.mul(1.0 / self.scale).round_().clamp_(lowest, self.largest)
+
+
+@dataclass
+class _Programmed:
+    packs: list[PackMatrix]
+    engines: dict[str, list[PackEngine]] = field(default_factory=dict)
+
+
+class MappedLayer(nn.Module):
+    """Common part of mapped linear and convolutional layers. Subclasses turn tensors into :class:`Inputs`."""
+
+    weight_scale: Tensor
+    bias: Tensor | None
+
+    def __init__(self, name: str, shape: LayerShape, weight: FloatArray, bias: Tensor | None, chip: ChipSpec) -> None:
+        """``weight`` is (groups * outputs, channels, kernel area) in double precision."""
+        super().__init__()
+        self.name, self.shape, self.chip = name, shape, chip
+        self.state = ReadState()
+        self.calls = 0
+        self.total_calls = 0
+        self.mode: Mode | None = None
+        self.input_scale: InputScale | None = None
+        self.adc: AdcRange | None = None
+        self.first_array = 0
+        self.record: dict[str, Tensor] | None = None
+        self.plan: LayerPlan = plan_layer(shape, chip)
+        flat = weight.reshape(weight.shape[0], -1)
+        if not np.isfinite(flat).all():
+            raise ModelError(f"layer {name!r}: weights contain {int((~np.isfinite(flat)).sum())} values that are not finite.")
+        integers, scale = quantise_weights(flat, chip.weights)
+        self.integers = integers.astype(np.float32)
+        self.register_buffer("weight_scale", torch.from_numpy(scale.astype(np.float32)))
+        self.register_buffer("bias", None if bias is None else bias.detach().to(torch.float32).clone())
+        self._programmed: _Programmed | None = None
+
+    # ------------------------------------------------------------------ building
+
+    def reshape(self, shape: LayerShape) -> None:
+        """Take a shape that differs in the sign of the inputs only, and plan again."""
+        self.shape, self.plan = shape, plan_layer(shape, self.chip)
+
+    def pack_weights(self, pack: Pack) -> FloatArray:
+        """Return (pack rows, pack outputs) integer weights, groups along the diagonal."""
+        shape = self.shape
+        matrix = np.zeros((pack.rows, pack.outputs))
+        for local in range(pack.groups):
+            group = pack.first_group + local
+            part = self.integers[group * shape.outputs : (group + 1) * shape.outputs]
+            matrix[local * shape.rows : (local + 1) * shape.rows, local * shape.outputs : (local + 1) * shape.outputs] = part.T
+        return matrix
+
+    def pack_rows(self, pack: Pack) -> npt.NDArray[np.int64]:
+        """Return which vector entry (kernel position first, channel last) drives each row of a pack."""
+        shape = self.shape
+        row = np.arange(pack.rows)
+        channel, position = np.divmod(row, shape.kernel_area)
+        return np.asarray(position * (shape.groups * shape.channels) + pack.first_group * shape.channels + channel)
+
+    def program(self, seed: int, trial: int) -> None:
+        """Write the arrays of one chip; the same (seed, trial) gives the same chip."""
+        packs, array = [], self.first_array
+        for number, pack in enumerate(self.plan.packs):
+            packs.append(
+                build_pack(
+                    self.pack_weights(pack), pack, self.chip, seed=seed, trial=trial, layer=self.name,
+                    pack_number=number, first_array=array,
+                )
+            )  # fmt: skip
+            array += pack.column_blocks * len(pack.blocks)
+        self._programmed = _Programmed(packs)
+
+    @property
+    def packs(self) -> list[PackMatrix]:
+        """The programmed packs."""
+        if self._programmed is None:
+            raise ModelError(f"layer {self.name!r} has not been programmed; call program() of the mapped network.")
+        return self._programmed.packs
+
+    def engines(self, device: torch.device) -> list[PackEngine]:
+        """Return the engines of the programmed packs on ``device``, made at the first use."""
+        packs, scale = self.packs, self.scale
+        assert self._programmed is not None
+        cache = self._programmed.engines
+        if str(device) not in cache:
+            cache[str(device)] = [
+                PackEngine.build(
+                    matrix, self.pack_rows(pack), self.chip, self.adc, signed=scale.signed,
+                    magnitude_bits=scale.magnitude_bits, device=device, mode=self.mode,
+                )
+                for matrix, pack in zip(packs, self.plan.packs, strict=True)
+            ]  # fmt: skip
+        return cache[str(device)]
+
+    @property
+    def scale(self) -> InputScale:
+        """The calibrated input scale."""
+        if self.input_scale is None:
+            raise ModelError(f"layer {self.name!r} has no input scale; map the network with calibration data.")
+        return self.input_scale
+
+    def clipping(self) -> Clipping | None:
+        """Clipped codes of all packs since programming; ``None`` where nothing is converted one by one."""
+        total: Clipping | None = None
+        for engines in self._programmed.engines.values() if self._programmed else ():
+            for engine in engines:
+                if engine.clipping is not None:
+                    total = total or Clipping.zero(self.chip.weights.slices)
+                    total.add(engine.clipping)
+        return total
+
+    # ------------------------------------------------------------------ running
+
+    def as_feature_map(self, x: Tensor) -> Tensor:
+        """Return a layer input as the batch-first feature map that :meth:`make_inputs` takes."""
+        raise NotImplementedError(f"{type(self).__name__} must bring its input to batch-first form")
+
+    def make_inputs(self, q: Tensor) -> Inputs:
+        """Return the integer feature map as inputs of the arrays."""
+        raise NotImplementedError(f"{type(self).__name__} must turn tensors into inputs")
+
+    def matmul(self, q: Tensor, samples: int) -> Tensor:
+        """Return (n, outputs of all groups) sums of a (chunk of a) feature map, in integer units."""
+        inputs = self.make_inputs(q)
+        vectors = q.shape[0] * inputs.positions
+        per_sample = -(-vectors // samples)
+        stream = Stream(
+            self.state.seed, self.state.trial, self.name, self.calls, self.state.first_sample * per_sample
+        )
+        rows, columns = self.shape.rows * self.shape.groups, self.plan.packs[0].outputs * self.chip.weights.slices * 2
+        limit = max(1, min(_CHUNK_VECTORS, _CHUNK_ENTRIES // max(rows, columns)))
+        per_chunk = max(1, limit // inputs.positions)
+        engines = self.engines(q.device)
+        signed, bits = self.scale.signed, self.scale.magnitude_bits
+        outputs = []
+        for start in range(0, q.shape[0], per_chunk):
+            part = inputs if per_chunk >= q.shape[0] else self.make_inputs(q[start : start + per_chunk])
+            shifted = stream.shifted(start * inputs.positions)
+            packs = [engine.run(part, self.chip, bits, signed=signed, stream=shifted) for engine in engines]
+            outputs.append(packs[0] if len(packs) == 1 else torch.cat(packs, dim=1))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def compute(self, x: Tensor) -> Tensor:
+        """Quantise, multiply on the arrays, rescale. Returns (n, outputs) rows in the order of the vectors."""
+        self.total_calls += 1
+        if self.record is not None:
+            self.record["input"] = x.detach()
+        q = self.scale.quantise(x)
+        sums = self.matmul(q, self.state.batch if q.shape[0] % self.state.batch == 0 else q.shape[0])
+        self.calls += 1
+        out = sums.mul(self.weight_scale * self.scale.scale)
+        return out if self.bias is None else out.add_(self.bias)
+
+    def extra_repr(self) -> str:
+        """Shown in ``print(network)``."""
+        return f"{self.name}: {self.shape.rows}x{self.shape.outputs}x{self.shape.groups}, {self.plan.arrays} arrays"

@@ -1,0 +1,1 @@
+"""Frozen descriptions of cells, chips and their parts, read from YAML."""

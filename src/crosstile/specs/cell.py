@@ -1,0 +1,61 @@
+"""A memory cell: its conductance window, its size, and the effects that its technology brings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from crosstile.specs.base import Conductance, Spec
+
+
+class Sourced(Spec):
+    """Where a figure comes from and how far it can be trusted."""
+
+    source: str = Field(min_length=3)
+    """Publication, table or figure, or the public code that the figure was read in."""
+    tag: Literal["published", "derived", "assumed"]
+    """published: read in the named work; derived: computed from such; assumed: chosen by us."""
+
+
+class CellSpec(Spec):
+    """One memory technology in one measured set of figures."""
+
+    name: str = Field(min_length=1, max_length=80)
+    technology: str = Field(min_length=1, max_length=40)
+    """ReRAM, PCM, FeFET, SRAM, ideal ..."""
+    description: str = ""
+    g_on_s: Conductance = Field(alias="g_on", gt=0, le=1e3)
+    """Largest programmed conductance."""
+    g_off_s: Conductance = Field(alias="g_off", ge=0, le=1e3)
+    """Smallest programmed conductance."""
+    max_bits: int = Field(default=5, ge=1, le=5)
+    """Most bits that one cell of this technology is said to hold."""
+    height_f: float = Field(default=4.0, gt=0, le=1e4)
+    """Cell height (along the bit line) in feature sizes F."""
+    width_f: float = Field(default=4.0, gt=0, le=1e4)
+    """Cell width (along the word line) in feature sizes F."""
+    effects: tuple[Any, ...] = ()
+    """Non-idealities, applied in the order of their stages and then as listed."""
+    sources: dict[str, Sourced] = Field(default_factory=dict)
+    """Source of each field, by field name or ``effects``."""
+    limits: str = ""
+    """What this set of figures does not claim."""
+
+    model_config = Spec.model_config | {"populate_by_name": True}
+
+    @field_validator("effects", mode="before")
+    @classmethod
+    def _build_effects(cls, value: Any, info: Any) -> Any:
+        from crosstile.nonidealities import build_effects
+
+        return build_effects(value, units_required=bool(info.context and info.context.get("units_required")))
+
+    @model_validator(mode="after")
+    def _window_is_open(self) -> CellSpec:
+        if self.g_on_s <= self.g_off_s:
+            raise ValueError(
+                f"g_on ({self.g_on_s:.4g} S) must be larger than g_off ({self.g_off_s:.4g} S); "
+                "swap them, or give them as resistances with r_on < r_off"
+            )
+        return self

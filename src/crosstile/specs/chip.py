@@ -1,0 +1,223 @@
+"""The chip: one frozen description that drives accuracy and cost alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from crosstile.specs.base import Spec, Time, Voltage
+from crosstile.specs.cell import CellSpec
+from crosstile.specs.hardware import HardwareSpec
+
+
+class WeightSpec(Spec):
+    """How a weight becomes conductances."""
+
+    bits: int | None = Field(default=8, ge=1, le=16)
+    """Weight bits, sign included; ``null`` together with ``cell_bits: null`` stores continuous weights."""
+    cell_bits: int | None = Field(default=2, ge=1, le=5)
+    """Bits per cell; ``null`` means a continuous conductance."""
+    encoding: Literal["differential", "offset", "twos_complement"] = "differential"
+    scale: Literal["per_channel", "per_tensor"] = "per_channel"
+    difference: Literal["analog", "digital"] = "analog"
+    """Differential pairs: currents subtracted before one conversion, or two conversions subtracted after."""
+    flip: bool = False
+    """Store a column as its complement when that halves its largest sum (ISAAC's encoding; not differential)."""
+    row_sum: Literal["digital", "unit_column"] = "digital"
+    """Where the sum of the inputs that offset and flip need comes from: counted digitally, or a column of cells."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> WeightSpec:
+        if (self.bits is None) != (self.cell_bits is None):
+            raise ValueError(
+                "bits and cell_bits are both null (continuous conductances) or both numbers; "
+                f"found bits={self.bits}, cell_bits={self.cell_bits}"
+            )
+        if self.bits is None and self.encoding != "differential":
+            raise ValueError(f"continuous conductances need encoding 'differential', found {self.encoding!r}")
+        if self.flip and self.encoding == "differential":
+            raise ValueError("flip complements a column of offset or two's complement digits; a differential pair has none")
+        if self.row_sum == "unit_column" and self.encoding == "differential":
+            raise ValueError("row_sum: unit_column has no use with encoding 'differential'; remove it")
+        return self
+
+    @property
+    def continuous(self) -> bool:
+        """True when a weight is one pair of continuous conductances."""
+        return self.cell_bits is None
+
+    @property
+    def slices(self) -> int:
+        """Digits per weight; in two's complement the sign bit has a cell of its own."""
+        if self.bits is None or self.cell_bits is None:
+            return 1
+        if self.bits == 1:
+            return 1
+        if self.encoding == "offset":
+            return math.ceil(self.bits / self.cell_bits)
+        magnitude = math.ceil((self.bits - 1) / self.cell_bits)
+        return magnitude + 1 if self.encoding == "twos_complement" else magnitude
+
+    @property
+    def max_level(self) -> int:
+        """Largest digit of a cell (1 for a continuous one)."""
+        return 1 if self.cell_bits is None else 2**self.cell_bits - 1
+
+    @property
+    def columns_per_weight(self) -> int:
+        """Physical columns that one weight takes."""
+        return self.slices * (2 if self.encoding == "differential" else 1)
+
+    @property
+    def needs_row_sum(self) -> bool:
+        """True when decoding needs the sum of the inputs of each read."""
+        return self.flip or self.encoding == "offset" or (self.encoding == "twos_complement" and self.bits == 1)
+
+
+class ScaleSpec(Spec):
+    """How the scale of a layer's inputs is found from calibration data."""
+
+    method: Literal["max", "percentile", "mse"] = "percentile"
+    percentile: float = Field(default=99.9, gt=50, le=100)
+
+
+class InputSpec(Spec):
+    """How an activation becomes voltages."""
+
+    bits: int = Field(default=8, ge=1, le=16)
+    """Input bits; for signed inputs the sign is one of them."""
+    dac_bits: int = Field(default=1, ge=1, le=16)
+    """Bits applied in one read; the rest follow in further reads (bit planes)."""
+    signed: Literal["two_phase", "bipolar"] = "two_phase"
+    """Negative inputs: a second read with the negative part, or negative voltages in the same read."""
+    scale: ScaleSpec = ScaleSpec()
+
+    @model_validator(mode="after")
+    def _dac_fits(self) -> InputSpec:
+        if self.dac_bits > self.bits:
+            raise ValueError(f"dac_bits ({self.dac_bits}) must not exceed bits ({self.bits}); lower dac_bits")
+        return self
+
+
+class ArraySpec(Spec):
+    """The crossbar: its size and how it is read."""
+
+    rows: int = Field(default=128, ge=1, le=16384)
+    columns: int = Field(default=128, ge=1, le=16384)
+    active_rows: int | None = Field(default=None, ge=1)
+    """Word lines driven in one read (partial word-line activation); ``null`` drives all."""
+    read_voltage_v: Voltage = Field(default=0.2, alias="read_voltage", gt=0, le=10)
+    """Voltage of the largest input digit."""
+    read_time_s: Time = Field(default=100e-9, alias="read_time", gt=0, le=1.0)
+    """Length of one read pulse with settling."""
+    off_current: Literal["cancelled", "converted"] = "cancelled"
+    """Current of g_off: taken away by a replica before the converter, or converted and removed digitally."""
+
+    model_config = Spec.model_config | {"populate_by_name": True}
+
+    @model_validator(mode="after")
+    def _active_fits(self) -> ArraySpec:
+        if self.active_rows is not None and self.active_rows > self.rows:
+            raise ValueError(f"active_rows ({self.active_rows}) must not exceed rows ({self.rows})")
+        return self
+
+    @property
+    def rows_per_read(self) -> int:
+        """Word lines that one read drives at most."""
+        return self.active_rows or self.rows
+
+
+class AdcSpec(Spec):
+    """The converter at the foot of a column."""
+
+    bits: int | None = Field(default=8, ge=1, le=20)
+    """Resolution; ``null`` is an ideal converter: neither rounding nor clipping."""
+    range: Literal["lossless", "calibrated", "full_scale"] = "calibrated"
+    """lossless: one code a level, an error if the bits do not suffice; calibrated: from data; full_scale: largest sum."""
+    percentile: float = Field(default=99.99, gt=50, le=100)
+    """calibrated: share of the calibration sums, in per cent, that must not clip."""
+    per: Literal["layer", "slice"] = "slice"
+    """calibrated: one range for a layer, or one for each digit position of the weights."""
+
+
+class ChipSpec(Spec):
+    """Everything about a chip: cell, encoding, inputs, arrays, converters, and the hardware around them."""
+
+    name: str = Field(min_length=1, max_length=80)
+    description: str = ""
+    references: tuple[str, ...] = ()
+    """Works that this description follows."""
+    cell: CellSpec
+    weights: WeightSpec = WeightSpec()
+    inputs: InputSpec = InputSpec()
+    array: ArraySpec = ArraySpec()
+    adc: AdcSpec = AdcSpec()
+    hardware: HardwareSpec = HardwareSpec()
+    notes: str = ""
+    """Differences from the work that is described, and what is not claimed."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> ChipSpec:
+        weights = self.weights
+        wanted = weights.columns_per_weight + (1 if self.has_unit_column else 0)
+        if wanted > self.array.columns:
+            raise ValueError(
+                f"one weight takes {wanted} columns but an array has {self.array.columns}; "
+                "raise array.columns or weights.cell_bits, or lower weights.bits"
+            )
+        if weights.cell_bits is not None and weights.cell_bits > self.cell.max_bits:
+            raise ValueError(
+                f"weights.cell_bits is {weights.cell_bits}, but cell {self.cell.name!r} holds at most "
+                f"{self.cell.max_bits} bits; lower cell_bits or choose another cell"
+            )
+        if self.array.off_current == "converted" and weights.encoding == "differential" and weights.difference == "analog":
+            raise ValueError("a pair subtracted in analog has no off current to convert; set off_current: cancelled")
+        if self.adc.bits is not None and self.adc.range == "lossless":
+            if weights.continuous or self.array.off_current == "converted":
+                raise ValueError("adc.range lossless needs integer sums; use calibrated or full_scale")
+            needed = self.lossless_adc_bits
+            if needed > self.adc.bits:
+                raise ValueError(
+                    f"a lossless converter needs {needed} bits for {self.array.rows_per_read} active rows, "
+                    f"{weights.max_level} levels and {self.inputs.dac_bits}-bit inputs, found {self.adc.bits}; "
+                    "raise adc.bits, lower array.active_rows, or set adc.range: calibrated"
+                )
+        return self
+
+    @property
+    def has_unit_column(self) -> bool:
+        """True when each array carries a column of unit cells that measures the sum of the inputs."""
+        return self.weights.row_sum == "unit_column" and self.weights.needs_row_sum
+
+    @property
+    def signed_sums(self) -> bool:
+        """True when a converter sees currents of both signs."""
+        pair = self.weights.encoding == "differential" and self.weights.difference == "analog"
+        return pair or self.inputs.signed == "bipolar"
+
+    @property
+    def max_digit(self) -> int:
+        """Largest input digit of one read."""
+        return int(2**self.inputs.dac_bits - 1)
+
+    @property
+    def max_sum(self) -> float:
+        """Largest magnitude of an ideal sum at a converter, in (input digit x cell level) units."""
+        full = self.array.rows_per_read * self.max_digit * self.weights.max_level
+        if self.weights.flip:  # the larger of a column and its complement is never stored
+            return math.floor(full / 2)
+        return float(full)
+
+    @property
+    def lossless_adc_bits(self) -> int:
+        """Bits that give every ideal integer sum a code of its own."""
+        if self.signed_sums:
+            return math.ceil(math.log2(self.max_sum + 1)) + 1
+        return max(1, math.ceil(math.log2(self.max_sum + 1)))
+
+    @property
+    def outputs_per_array(self) -> int:
+        """Weight columns (outputs) that fit side by side on one array."""
+        return (self.array.columns - (1 if self.has_unit_column else 0)) // self.weights.columns_per_weight

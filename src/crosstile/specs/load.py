@@ -1,0 +1,77 @@
+"""Chips and cells by name from the library, or from a YAML file."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from crosstile.errors import SpecError
+from crosstile.specs.base import near_match, validate
+from crosstile.specs.cell import CellSpec
+from crosstile.specs.chip import ChipSpec
+from crosstile.specs.yaml import parse_yaml, read_yaml
+
+
+def _folder(kind: str) -> Path:
+    return Path(str(files("crosstile") / "library" / kind))
+
+
+def library_names(kind: str) -> list[str]:
+    """Return the names in ``library/<kind>`` (``"chips"`` or ``"cells"``), sorted."""
+    return sorted(path.stem for path in _folder(kind).glob("*.yaml"))
+
+
+def _find(name: str | Path, kind: str) -> Path:
+    text = str(name)
+    looks_like_path = isinstance(name, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
+    if looks_like_path:
+        return Path(name)
+    names = library_names(kind)
+    if text not in names:
+        raise SpecError(
+            f"no {kind[:-1]} is called {text!r}; the library has {', '.join(names)}{near_match(text, names)}. "
+            "A file of your own is given by its path, ending in .yaml."
+        )
+    return _folder(kind) / f"{text}.yaml"
+
+
+def load_cell(name: str | Path) -> CellSpec:
+    """Load a cell from the library or a YAML file."""
+    path = _find(name, "cells")
+    return validate(CellSpec, read_yaml(path), origin=str(name), units_required=True)
+
+
+def load_chip(name: str | Path) -> ChipSpec:
+    """Load a chip from the library (``"isaac"``) or a YAML file.
+
+    Raises:
+        SpecError: naming the field, what was found, and what is allowed.
+    """
+    path = _find(name, "chips")
+    return chip_from_mapping(read_yaml(path), str(name))
+
+
+def parse_chip(text: str, origin: str = "chip description") -> ChipSpec:
+    """Parse a chip from YAML text."""
+    return chip_from_mapping(parse_yaml(text, origin), origin)
+
+
+def chip_yaml(name: str | Path) -> str:
+    """Return the YAML text of a chip as it was written."""
+    return _find(name, "chips").read_text(encoding="utf-8")
+
+
+def chip_from_mapping(data: dict[str, Any], origin: str) -> ChipSpec:
+    """Validate a chip; ``cell`` is a mapping, a name of the library, or a mapping with ``from`` and changes."""
+    cell = data.get("cell")
+    if isinstance(cell, str):
+        cell = {"from": cell}
+    if isinstance(cell, dict) and "from" in cell:
+        base = cell["from"]
+        if not isinstance(base, str):
+            raise SpecError(f"{origin}: cell.from: the name of a cell is wanted, found {base!r}.")
+        merged = read_yaml(_find(base, "cells"))
+        merged.update({key: value for key, value in cell.items() if key != "from"})
+        data = {**data, "cell": merged}
+    return validate(ChipSpec, data, origin=origin, units_required=True)
