@@ -55,10 +55,9 @@ class Clipping:
         """Return empty counts."""
         return cls(np.zeros(slices, dtype=np.int64), np.zeros(slices, dtype=np.int64))
 
-    def add(self, other: Clipping) -> None:
-        """Add other counts to these."""
-        self.clipped += other.clipped
-        self.conversions += other.conversions
+    def plus(self, other: Clipping) -> Clipping:
+        """Return the sum of two counts."""
+        return Clipping(self.clipped + other.clipped, self.conversions + other.conversions)
 
 
 class PackReader:

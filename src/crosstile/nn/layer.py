@@ -37,6 +37,8 @@ class ReadState:
     trial: int = 0
     first_sample: int = 0
     batch: int = 1
+    digital: bool = False
+    """Compute in floating point with the original weights: the digital twin that errors are measured against."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,12 @@ class MappedLayer(nn.Module):
         if not np.isfinite(flat).all():
             raise ModelError(f"layer {name!r}: weights contain {int((~np.isfinite(flat)).sum())} values that are not finite.")
         integers, scale = quantise_weights(flat, chip.weights)
+        self.weight = flat.astype(np.float32)
         self.integers = integers.astype(np.float32)
         self.register_buffer("weight_scale", torch.from_numpy(scale.astype(np.float32)))
         self.register_buffer("bias", None if bias is None else bias.detach().to(torch.float32).clone())
         self._programmed: _Programmed | None = None
+        self._clipping: Clipping | None = None
 
     # ------------------------------------------------------------------ building
 
@@ -106,11 +110,14 @@ class MappedLayer(nn.Module):
 
     def pack_weights(self, pack: Pack) -> FloatArray:
         """Return (pack rows, pack outputs) integer weights, groups along the diagonal."""
+        return self._blocks(self.integers, pack)
+
+    def _blocks(self, values: npt.NDArray[np.float32], pack: Pack) -> FloatArray:
         shape = self.shape
         matrix = np.zeros((pack.rows, pack.outputs))
         for local in range(pack.groups):
             group = pack.first_group + local
-            part = self.integers[group * shape.outputs : (group + 1) * shape.outputs]
+            part = values[group * shape.outputs : (group + 1) * shape.outputs]
             matrix[local * shape.rows : (local + 1) * shape.rows, local * shape.outputs : (local + 1) * shape.outputs] = part.T
         return matrix
 
@@ -123,6 +130,7 @@ class MappedLayer(nn.Module):
 
     def program(self, seed: int, trial: int) -> None:
         """Write the arrays of one chip; the same (seed, trial) gives the same chip."""
+        self._clipping = self.clipping()
         packs, array = [], self.first_array
         for number, pack in enumerate(self.plan.packs):
             packs.append(
@@ -164,14 +172,22 @@ class MappedLayer(nn.Module):
         return self.input_scale
 
     def clipping(self) -> Clipping | None:
-        """Clipped codes of all packs since programming; ``None`` where nothing is converted one by one."""
-        total: Clipping | None = None
+        """Clipped codes over all chips since :meth:`reset_counts`; ``None`` where nothing was converted one by one."""
+        total = self._clipping
         for engines in self._programmed.engines.values() if self._programmed else ():
             for engine in engines:
                 if engine.clipping is not None:
-                    total = total or Clipping.zero(self.chip.weights.slices)
-                    total.add(engine.clipping)
+                    total = Clipping.zero(self.chip.weights.slices) if total is None else total
+                    total = total.plus(engine.clipping)
         return total
+
+    def reset_counts(self) -> None:
+        """Start counting clipped codes anew."""
+        self._clipping = None
+        for engines in self._programmed.engines.values() if self._programmed else ():
+            for engine in engines:
+                if engine.reader is not None:
+                    engine.reader.clipping = Clipping.zero(self.chip.weights.slices)
 
     # ------------------------------------------------------------------ running
 
@@ -208,12 +224,29 @@ class MappedLayer(nn.Module):
         """Quantise, multiply on the arrays, rescale. Returns (n, outputs) rows in the order of the vectors."""
         self.total_calls += 1
         if self.record is not None:
-            self.record["input"] = x.detach()
+            self.record.setdefault("input", x.detach())
+        out = self._digital(x) if self.state.digital else self._analog(x)
+        if self.bias is not None:
+            out.add_(self.bias)
+        if self.record is not None:
+            self.record.setdefault("output", out.detach())
+        return out
+
+    def _digital(self, x: Tensor) -> Tensor:
+        inputs = self.make_inputs(x)
+        outputs = []
+        for pack in self.plan.packs:
+            rows = self.pack_rows(pack)
+            order = np.argsort(rows)
+            matrix = self._blocks(self.weight, pack)[order].astype(np.float32)
+            outputs.append(inputs.product(x, rows[order], torch.from_numpy(matrix).to(x.device)))
+        return torch.cat(outputs, dim=1)
+
+    def _analog(self, x: Tensor) -> Tensor:
         q = self.scale.quantise(x)
         sums = self.matmul(q, self.state.batch if q.shape[0] % self.state.batch == 0 else q.shape[0])
         self.calls += 1
-        out = sums.mul(self.weight_scale * self.scale.scale)
-        return out if self.bias is None else out.add_(self.bias)
+        return sums.mul(self.weight_scale * self.scale.scale)
 
     def extra_repr(self) -> str:
         """Shown in ``print(network)``."""

@@ -75,3 +75,8 @@ def chip_from_mapping(data: dict[str, Any], origin: str) -> ChipSpec:
         merged.update({key: value for key, value in cell.items() if key != "from"})
         data = {**data, "cell": merged}
     return validate(ChipSpec, data, origin=origin, units_required=True)
+
+
+def cell_yaml(name: str | Path) -> str:
+    """Return the YAML text of a cell as it was written."""
+    return _find(name, "cells").read_text(encoding="utf-8")

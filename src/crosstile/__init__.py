@@ -1,0 +1,57 @@
+"""Crosstile: accuracy and cost of a real network on an in-memory-computing chip, from one description.
+
+    import crosstile as ct
+    chip = ct.load_chip("reram-8b")
+    mapped = ct.map(model, chip, calibration=images)
+    result = ct.evaluate(mapped, x, y, trials=10)
+    costs = ct.estimate(mapped)
+
+Importing the package is cheap: torch and the rest come with the first use of a name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crosstile.api import estimate
+    from crosstile.errors import CrosstileError
+    from crosstile.mapping.replace import MappedNetwork
+    from crosstile.mapping.replace import map_network as map
+    from crosstile.specs.chip import ChipSpec
+    from crosstile.specs.load import load_cell, load_chip, parse_chip
+    from crosstile.study.montecarlo import evaluate
+    from crosstile.study.run import RunOptions, run
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "ChipSpec": "crosstile.specs.chip",
+    "CrosstileError": "crosstile.errors",
+    "MappedNetwork": "crosstile.mapping.replace",
+    "RunOptions": "crosstile.study.run",
+    "estimate": "crosstile.api",
+    "evaluate": "crosstile.study.montecarlo",
+    "load_cell": "crosstile.specs.load",
+    "load_chip": "crosstile.specs.load",
+    "map": "crosstile.mapping.replace",
+    "parse_chip": "crosstile.specs.load",
+    "run": "crosstile.study.run",
+}
+_RENAMED = {"map": "map_network"}
+
+__all__ = [
+    "ChipSpec", "CrosstileError", "MappedNetwork", "RunOptions", "__version__", "estimate", "evaluate", "load_cell",
+    "load_chip", "map", "parse_chip", "run",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'crosstile' has no attribute {name!r}; it offers {', '.join(sorted(_PLACES))}")
+    return getattr(import_module(_PLACES[name]), _RENAMED.get(name, name))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

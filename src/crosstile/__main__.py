@@ -1,0 +1,5 @@
+"""``python -m crosstile``."""
+
+from crosstile.cli import main
+
+main()

@@ -1,0 +1,358 @@
+"""The command line. Nothing heavy is imported before a command really needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from crosstile import __version__
+from crosstile.errors import CrosstileError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Accuracy and cost of a real network on an in-memory-computing chip, from one description.",
+)
+
+ModelArg = Annotated[
+    str, typer.Argument(help="A built-in (lenet5, resnet8, resnet20, resnet32, resnet56, vgg8) or package.module:factory.")
+]
+ChipOpt = Annotated[str, typer.Option(help="A chip of the library (see `crosstile chips`) or a path to YAML.")]
+DigitalOpt = Annotated[
+    list[str] | None, typer.Option("--digital", help="Keep layers of this name (or pattern) digital; may be repeated.")
+]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Device(str, Enum):
+    """Where tensors live."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"crosstile {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Accuracy and cost of a real network on an in-memory-computing chip, from one description."""
+
+
+@app.command()
+def run(
+    model: ModelArg,
+    chip: ChipOpt = "reram-8b",
+    data: Annotated[
+        str | None, typer.Option(help="mnist5k, digits, cifar10, fashion-mnist, or an .npz with x and y.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Test samples to classify; default all.")] = None,
+    trials: Annotated[int, typer.Option(help="Chips to programme.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    batch: Annotated[int, typer.Option(help="Samples at once; the result does not depend on it.")] = 128,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.cpu,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder to look for data sets in first.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never download a data set.")] = False,
+    digital: DigitalOpt = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Map a trained network to a chip, evaluate its accuracy on data, estimate its cost, write a report."""
+    from crosstile.study.write import check_writable
+
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{model}-{Path(chip).stem}").strip("-.") or "run"
+    directory = out or Path("crosstile-out") / name
+    _check_early(model, chip)
+    check_writable(directory)
+    console = _console(stderr=True)
+    with console.status("loading torch"):
+        from crosstile.study.run import RunOptions
+        from crosstile.study.run import run as run_study
+    from crosstile.study.progress import bar
+
+    options = RunOptions(
+        model=model, chip=chip, data=data, weights=weights, data_dir=data_dir, samples=samples, trials=trials, seed=seed,
+        batch=batch, device=device.value, digital=tuple(digital or ()), download=not offline,
+    )  # fmt: skip
+    try:
+        with bar(console) as progress:
+            result = run_study(options, out=directory, progress=progress)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; finished chips are kept in {directory}. Run the same command again to go on.")
+        raise typer.Exit(130) from None
+    from crosstile.study.write import write_result
+
+    result_path, report_path = write_result(result, directory)
+    (directory / "partial.json").unlink(missing_ok=True)
+    if as_json:
+        typer.echo(result.to_json(), nl=False)
+    else:
+        from crosstile.study.tables import component_table, layer_table, summary_table
+
+        for table in (summary_table(result), layer_table(result), component_table(result)):
+            _console().print(table)
+    console.print(f"wrote {result_path} and {report_path}", soft_wrap=True)
+
+
+def _check_early(model: str, chip: str) -> None:
+    """Refuse what can be refused before torch is loaded."""
+    from crosstile.specs.load import load_chip
+    from crosstile.zoo.table import model_info
+
+    load_chip(chip)
+    if ":" not in model:
+        model_info(model)
+
+
+@app.command()
+def estimate(
+    model: ModelArg,
+    chip: ChipOpt = "reram-8b",
+    input_shape: Annotated[
+        str | None, typer.Option(help="Shape of one sample, such as 3,32,32; needed for a network of your own.")
+    ] = None,
+    digital: DigitalOpt = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """Estimate energy, latency and area of one inference; no data and no trained weights needed."""
+    _check_early(model, chip)
+    shape = None if input_shape is None else _shape(input_shape)
+    with _console(stderr=True).status("loading torch"):
+        from crosstile.api import estimate as estimate_network
+        from crosstile.zoo import build_model
+    from crosstile.specs.load import load_chip
+
+    loaded = build_model(model, allow_untrained=True)
+    if shape is None:
+        if loaded.info is None:
+            raise UsageError(f"network {model!r} is not a built-in: give the shape of one sample, such as --input-shape 3,32,32.")
+        shape = loaded.info.input_shape
+    report = estimate_network(loaded.model, load_chip(chip), input_shape=shape, digital=tuple(digital or ()))
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=1, allow_nan=False))
+        return
+    from crosstile.study.tables import estimate_tables
+
+    for table in estimate_tables(loaded.name, report.as_dict()):
+        _console().print(table)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1 or max(shape) > 1_000_000 or len(shape) > 4:
+        raise UsageError(f"--input-shape: numbers of at least 1 with commas between are wanted, such as 3,32,32; found {text!r}.")
+    return shape
+
+
+@app.command()
+def chips(name: Annotated[str | None, typer.Argument(help="Print this chip's YAML.")] = None, as_json: JsonOpt = False) -> None:
+    """List the chips of the library, or print one as a start for your own."""
+    from crosstile.specs.load import chip_yaml, library_names, load_chip
+
+    if name is not None:
+        chip = load_chip(name)
+        typer.echo(chip.model_dump_json(indent=1) if as_json else chip_yaml(name), nl=as_json)
+        return
+    entries = [load_chip(chip_name) for chip_name in library_names("chips")]
+    if as_json:
+        typer.echo(json.dumps([json.loads(chip.model_dump_json()) for chip in entries], indent=1))
+        return
+    rows = []
+    for chip in entries:
+        weights, adc = chip.weights, chip.adc
+        stored = "continuous" if weights.continuous else f"{weights.bits} b in {weights.cell_bits}-b cells"
+        rows.append(
+            [chip.name, f"{chip.array.rows}x{chip.array.columns}", f"{stored}, {weights.encoding}",
+             f"{chip.inputs.bits} b by {chip.inputs.dac_bits}", f"{adc.bits or 'ideal'} b {adc.range}", chip.cell.name,
+             " ".join(chip.description.split()), "; ".join(chip.references) or "ours"]
+        )  # fmt: skip
+    _blocks(rows, ["arrays", "weights", "inputs", "converter", "cell", "", "source"])
+
+
+@app.command()
+def devices(name: Annotated[str | None, typer.Argument(help="Print this cell's YAML.")] = None, as_json: JsonOpt = False) -> None:
+    """List the memory cells of the library and the effects that can be combined, with their sources."""
+    from crosstile.nonidealities import EFFECTS
+    from crosstile.specs.load import cell_yaml, library_names, load_cell
+    from crosstile.units import format_quantity
+
+    if name is not None:
+        cell = load_cell(name)
+        typer.echo(cell.model_dump_json(indent=1) if as_json else cell_yaml(name), nl=as_json)
+        return
+    cells = [load_cell(cell_name) for cell_name in library_names("cells")]
+    if as_json:
+        typer.echo(json.dumps([json.loads(cell.model_dump_json()) for cell in cells], indent=1))
+        return
+    rows = []
+    for cell in cells:
+        window = f"{format_quantity(cell.g_off_s, 'S')} to {format_quantity(cell.g_on_s, 'S')}"
+        effects = ", ".join(effect.kind for effect in cell.effects) or "none"
+        sources = "; ".join(f"{key}: {s.source} [{s.tag}]" for key, s in cell.sources.items())
+        description = " ".join(cell.description.split())
+        rows.append([cell.name, cell.technology, window, f"{cell.height_f:g} x {cell.width_f:g} F", effects, description, sources])
+    _blocks(rows, ["technology", "window", "size", "effects", "", "source"])
+    console = _console()
+    console.print("\nEffects that a cell can list:", style="bold")
+    for kind in EFFECTS:
+        summary = (sys.modules[EFFECTS.get(kind).__module__].__doc__ or "").strip().splitlines()[0]
+        console.print(f"  {kind}: {summary}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def components(
+    name: Annotated[str | None, typer.Argument(help="Print this component.")] = None, as_json: JsonOpt = False
+) -> None:
+    """List the cost components of the library with their sources."""
+    from crosstile.cost.library import component_names, load_component
+
+    names = component_names() if name is None else (name,)
+    entries = [load_component(entry) for entry in names]
+    if as_json:
+        dumped = [json.loads(entry.model_dump_json()) for entry in entries]
+        typer.echo(json.dumps(dumped if name is None else dumped[0], indent=1))
+        return
+    rows = []
+    for entry in entries:
+        source = "; ".join(dict.fromkeys(_sources_of(entry.model_dump())))
+        rows.append([entry.name, ", ".join(entry.roles), entry.weakest_tag, " ".join(entry.description.split()), source])
+    _blocks(rows, ["role", "weakest figure", "", "source"])
+
+
+def _sources_of(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["source"]] if isinstance(value.get("source"), str) else []
+        return own + [s for key, item in value.items() if key != "source" for s in _sources_of(item)]
+    if isinstance(value, (list, tuple)):
+        return [s for item in value for s in _sources_of(item)]
+    return []
+
+
+def _blocks(rows: list[list[str]], labels: list[str]) -> None:
+    """Print entries as short blocks: legible at any width."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = _console()
+    for title, *values in rows:
+        console.print(Text(title, style="bold"))
+        for label, value in zip(labels, values, strict=True):
+            if value:
+                line = Text(f"{label}: " if label else "", style="dim")
+                line.append(value, style="not dim")
+                console.print(Padding(line, (0, 0, 0, 2)))
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="A result.json.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file; default report.html beside the result.")] = None,
+) -> None:
+    """Write the HTML report of a result again."""
+    from crosstile.study.report import render_report
+    from crosstile.study.result import Result
+
+    html = render_report(Result.from_json(result))
+    target = out or result.with_name("report.html")
+    try:
+        waiting = target.with_name(target.name + ".tmp")
+        waiting.write_text(html, encoding="utf-8")
+        os.replace(waiting, target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror or error}.") from None
+    typer.echo(f"wrote {target}")
+
+
+class SchemaKind(str, Enum):
+    """What a schema describes."""
+
+    result = "result"
+    chip = "chip"
+    cell = "cell"
+
+
+@app.command()
+def schema(what: Annotated[SchemaKind, typer.Argument(help="Which file to describe.")] = SchemaKind.result) -> None:
+    """Print the JSON schema of result.json, of a chip or of a cell."""
+    if what is SchemaKind.result:
+        from crosstile.study.result import result_schema
+
+        document = result_schema()
+    else:
+        from crosstile.specs.cell import CellSpec
+        from crosstile.specs.chip import ChipSpec
+
+        document = (ChipSpec if what is SchemaKind.chip else CellSpec).model_json_schema()
+    typer.echo(json.dumps(document, indent=1))
+
+
+def main() -> NoReturn:
+    """Run the command line: errors of the input are one message and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except CrosstileError as error:
+        _fail(str(error), 2)
+    except typer.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        _unexpected(error)
+
+
+def _unexpected(error: Exception) -> NoReturn:
+    show = getattr(error, "show", None)  # usage errors of the command-line library know how to show themselves
+    if show is not None:
+        show()
+        sys.exit(2)
+    if os.environ.get("CROSSTILE_DEBUG"):
+        raise error
+    kind = type(error).__name__
+    text = f"{kind}: {error}".splitlines()[0]
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+        _fail(f"out of memory ({text}); use a smaller --batch or fewer --samples.", 2)
+    _fail(
+        f"this is a fault of crosstile, not of your input ({text}). Please report it with the output of the same command under "
+        "CROSSTILE_DEBUG=1.",
+        70,
+    )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
