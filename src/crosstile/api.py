@@ -32,10 +32,12 @@ def estimate(
         digital: patterns of names of layers that stay digital.
 
     No data is needed: inputs are taken as stated in each layer's ``energy_basis``. The sign of a layer's
-    inputs is taken from a mapped network; otherwise the first layer's are signed and the others' are what a run on noise shows.
+    inputs is taken from a mapped network; otherwise the first layer's are signed and the others' are what a
+    run on noise shows.
 
     Raises:
-        CrosstileError: the network has nothing to map, or does not run on ``input_shape``.
+        CrosstileError: the network has nothing to map, does not run on ``input_shape``, or has products of
+            weights that would bypass the arrays.
     """
     from crosstile.errors import UsageError
     from crosstile.mapping.replace import MappedNetwork
@@ -46,8 +48,10 @@ def estimate(
         raise UsageError("estimate() of a network that is not mapped needs chip and input_shape.")
     import torch
 
+    from crosstile.mapping.bypass import check_nothing_bypasses
     from crosstile.mapping.capture import capture
 
     x = torch.randn((1, *input_shape), generator=torch.Generator().manual_seed(0))
     seen = capture(network, x, digital)
+    check_nothing_bypasses(network, x, digital, planned=[call.module for call in seen.layers.values()])
     return _estimate_plans([plan_layer(call.shape(), chip) for call in seen.layers.values()], chip)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -27,7 +27,10 @@ app = typer.Typer(
 )
 
 ModelArg = Annotated[
-    str, typer.Argument(help="A built-in (lenet5, resnet8, resnet20, resnet32, resnet56, vgg8) or package.module:factory.")
+    str,
+    typer.Argument(
+        help="A built-in (lenet5, resnet8, resnet20, resnet32, resnet44, resnet56, vgg8) or package.module:factory."
+    ),
 ]
 ChipOpt = Annotated[str, typer.Option(help="A chip of the library (see `crosstile chips`) or a path to YAML.")]
 DigitalOpt = Annotated[
@@ -36,7 +39,7 @@ DigitalOpt = Annotated[
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-class Device(str, Enum):
+class Device(StrEnum):
     """Where tensors live."""
 
     cpu = "cpu"
@@ -57,7 +60,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Accuracy and cost of a real network on an in-memory-computing chip, from one description."""
 
@@ -87,6 +92,7 @@ def run(
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{model}-{Path(chip).stem}").strip("-.") or "run"
     directory = out or Path("crosstile-out") / name
     _check_early(model, chip)
+    fresh = not directory.exists()
     check_writable(directory)
     console = _console(stderr=True)
     with console.status("loading torch"):
@@ -102,8 +108,13 @@ def run(
         with bar(console) as progress:
             result = run_study(options, out=directory, progress=progress)
     except KeyboardInterrupt:
-        console.print(f"interrupted; finished chips are kept in {directory}. Run the same command again to go on.")
+        message = f"interrupted; finished chips are kept in {directory}. Run the same command again to go on."
+        console.print(message, soft_wrap=True)
         raise typer.Exit(130) from None
+    except CrosstileError:
+        if fresh and directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()
+        raise
     from crosstile.study.write import write_result
 
     result_path, report_path = write_result(result, directory)
@@ -149,7 +160,9 @@ def estimate(
     loaded = build_model(model, allow_untrained=True)
     if shape is None:
         if loaded.info is None:
-            raise UsageError(f"network {model!r} is not a built-in: give the shape of one sample, such as --input-shape 3,32,32.")
+            raise UsageError(
+                f"network {model!r} is not a built-in: give the shape of one sample, such as --input-shape 3,32,32."
+            )
         shape = loaded.info.input_shape
     report = estimate_network(loaded.model, load_chip(chip), input_shape=shape, digital=tuple(digital or ()))
     if as_json:
@@ -157,8 +170,11 @@ def estimate(
         return
     from crosstile.study.tables import estimate_tables
 
+    console = _console()
     for table in estimate_tables(loaded.name, report.as_dict()):
-        _console().print(table)
+        console.print(table)
+    for note in (f"cell energy: {report.layers[0].energy_basis}", *report.notes):
+        console.print(f"- {note}", markup=False, style="dim")
 
 
 def _shape(text: str) -> tuple[int, ...]:
@@ -167,12 +183,16 @@ def _shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1 or max(shape) > 1_000_000 or len(shape) > 4:
-        raise UsageError(f"--input-shape: numbers of at least 1 with commas between are wanted, such as 3,32,32; found {text!r}.")
+        raise UsageError(
+            f"--input-shape: numbers of at least 1 with commas between are wanted, such as 3,32,32; found {text!r}."
+        )
     return shape
 
 
 @app.command()
-def chips(name: Annotated[str | None, typer.Argument(help="Print this chip's YAML.")] = None, as_json: JsonOpt = False) -> None:
+def chips(
+    name: Annotated[str | None, typer.Argument(help="Print this chip's YAML.")] = None, as_json: JsonOpt = False
+) -> None:
     """List the chips of the library, or print one as a start for your own."""
     from crosstile.specs.load import chip_yaml, library_names, load_chip
 
@@ -197,7 +217,9 @@ def chips(name: Annotated[str | None, typer.Argument(help="Print this chip's YAM
 
 
 @app.command()
-def devices(name: Annotated[str | None, typer.Argument(help="Print this cell's YAML.")] = None, as_json: JsonOpt = False) -> None:
+def devices(
+    name: Annotated[str | None, typer.Argument(help="Print this cell's YAML.")] = None, as_json: JsonOpt = False
+) -> None:
     """List the memory cells of the library and the effects that can be combined, with their sources."""
     from crosstile.nonidealities import EFFECTS
     from crosstile.specs.load import cell_yaml, library_names, load_cell
@@ -217,7 +239,17 @@ def devices(name: Annotated[str | None, typer.Argument(help="Print this cell's Y
         effects = ", ".join(effect.kind for effect in cell.effects) or "none"
         sources = "; ".join(f"{key}: {s.source} [{s.tag}]" for key, s in cell.sources.items())
         description = " ".join(cell.description.split())
-        rows.append([cell.name, cell.technology, window, f"{cell.height_f:g} x {cell.width_f:g} F", effects, description, sources])
+        rows.append(
+            [
+                cell.name,
+                cell.technology,
+                window,
+                f"{cell.height_f:g} x {cell.width_f:g} F",
+                effects,
+                description,
+                sources,
+            ]
+        )
     _blocks(rows, ["technology", "window", "size", "effects", "", "source"])
     console = _console()
     console.print("\nEffects that a cell can list:", style="bold")
@@ -242,7 +274,9 @@ def components(
     rows = []
     for entry in entries:
         source = "; ".join(dict.fromkeys(_sources_of(entry.model_dump())))
-        rows.append([entry.name, ", ".join(entry.roles), entry.weakest_tag, " ".join(entry.description.split()), source])
+        rows.append(
+            [entry.name, ", ".join(entry.roles), entry.weakest_tag, " ".join(entry.description.split()), source]
+        )
     _blocks(rows, ["role", "weakest figure", "", "source"])
 
 
@@ -290,7 +324,7 @@ def report(
     typer.echo(f"wrote {target}")
 
 
-class SchemaKind(str, Enum):
+class SchemaKind(StrEnum):
     """What a schema describes."""
 
     result = "result"

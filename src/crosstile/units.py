@@ -31,7 +31,9 @@ _PLAIN: Final = {
     "min": ("time", 60.0), "h": ("time", 3600.0), "d": ("time", 86400.0), "day": ("time", 86400.0),
     "days": ("time", 86400.0), "y": ("time", 31557600.0), "year": ("time", 31557600.0),
     "years": ("time", 31557600.0), "%": ("ratio", 0.01), "ppm": ("ratio", 1e-6),
-    "KiB": ("information", 8192.0), "MiB": ("information", 8.0 * 2**20), "KB": ("information", 8192.0),
+    # Memory sizes count in powers of two, as designers do; kB with a small k is 1,000 bytes.
+    "KiB": ("information", 8.0 * 2**10), "MiB": ("information", 8.0 * 2**20), "GiB": ("information", 8.0 * 2**30),
+    "KB": ("information", 8.0 * 2**10), "MB": ("information", 8.0 * 2**20), "GB": ("information", 8.0 * 2**30),
 }  # fmt: skip
 
 _AREA: Final = {"m2": 1.0, "cm2": 1e-4, "mm2": 1e-6, "um2": 1e-12, "µm2": 1e-12, "nm2": 1e-18}
@@ -82,15 +84,13 @@ def parse_quantity(value: object, dimension: str) -> float:
     if isinstance(value, (int, float)):
         if dimension == "ratio":
             return _finite(float(value), value)
-        raise ValueError(
-            f"the number {value!r} has no unit; write a {dimension} with its unit, such as {example!r}"
-        )
+        raise ValueError(f"the number {value!r} has no unit; write a {dimension} with its unit, such as {example!r}")
     if not isinstance(value, str):
         raise ValueError(f"a {dimension} is wanted, such as {example!r}; found {type(value).__name__}")
     match = _QUANTITY.fullmatch(value)
     if match is None:
         raise ValueError(f"{value!r} is not a number with a unit; write a {dimension} such as {example!r}")
-    number, symbol = float(match[1]), match[2]
+    number, symbol = _finite(float(match[1]), value), match[2]
     if not symbol:
         if dimension == "ratio":
             return _finite(number, value)
@@ -122,6 +122,8 @@ def format_quantity(si: float, unit: str, digits: int = 4) -> str:
 
     Areas (``unit="m2"``) are shown in mm2 or um2.
     """
+    if unit == "m2" and si == 0:
+        return "0 mm2"
     if si == 0 or not math.isfinite(si):
         return f"{si:g} {unit}".strip()
     if unit == "m2":

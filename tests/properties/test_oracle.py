@@ -97,7 +97,9 @@ def test_engine_equals_oracle(design: dict, fan_in: int, outputs: int, signed: b
         # Two products of integers add up in double precision; the result is rounded once to single.
         np.testing.assert_array_equal(out, expected.outputs.astype(np.float32))
     else:
-        np.testing.assert_allclose(out, expected.outputs, rtol=0, atol=2e-6 * scale + 2.0**-8 * (adc is None) * fan_in * top)
+        np.testing.assert_allclose(
+            out, expected.outputs, rtol=0, atol=2e-6 * scale + 2.0**-8 * (adc is None) * fan_in * top
+        )
     if adc is None:
         return
     # Both ways of reading must give the very codes of the oracle, whichever was chosen above.
@@ -106,7 +108,12 @@ def test_engine_equals_oracle(design: dict, fan_in: int, outputs: int, signed: b
     reader = PackReader(pack, chip, adc, bits, cpu)
     totals, _ = planes.read(reader, inputs, rows, signed=signed, stream=stream)
     np.testing.assert_array_equal(totals.numpy()[:, :width], want)
-    if chip.inputs.dac_bits == 1 and not (signed and chip.inputs.signed == "bipolar") and pack.grid.products == 1 and not pack.grid.double:
+    if (
+        chip.inputs.dac_bits == 1
+        and not (signed and chip.inputs.signed == "bipolar")
+        and pack.grid.products == 1
+        and not pack.grid.double
+    ):
         totals, _ = tables.read(PackReader(pack, chip, adc, bits, cpu), inputs, rows, signed=signed, stream=stream)
         np.testing.assert_array_equal(totals[:, :width], want)
         assert reader.clipping.conversions.sum() > 0

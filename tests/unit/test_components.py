@@ -97,9 +97,7 @@ def test_neurosim_by_hand() -> None:
         evaluate(load_component("adc-neurosim-sar"), Request(node_m=180e-9, bits=5))
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in component_names() if load_component(n).role == "adc" and n != "adc-mnsim"]
-)
+@pytest.mark.parametrize("name", [n for n in component_names() if load_component(n).role == "adc" and n != "adc-mnsim"])
 def test_more_bits_cost_more(name: str) -> None:
     found = [evaluate(load_component(name), Request(node_m=32e-9, bits=b, rows=128)) for b in range(4, 13)]
     for less, more in pairwise(found):
@@ -135,9 +133,7 @@ def test_crossbar_grows_four_times_per_doubling() -> None:
 
 
 def test_cell_array_is_geometry() -> None:
-    figures = evaluate(
-        load_component("cell-array"), Request(node_m=40e-9, rows=10, columns=20, cell_area_f2=12.0)
-    )
+    figures = evaluate(load_component("cell-array"), Request(node_m=40e-9, rows=10, columns=20, cell_area_f2=12.0))
     assert figures.area_m2 == pytest.approx(200 * 12 * 1.6e-15)
 
 

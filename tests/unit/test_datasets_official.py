@@ -65,9 +65,7 @@ def _accept(monkeypatch: pytest.MonkeyPatch, content: bytes, url: str = "http://
     monkeypatch.setattr(official, "CIFAR10", dl.Resource("cifar-10-binary.tar.gz", url, md5, 2**28))
 
 
-def test_cifar_archive_is_parsed_and_its_other_members_ignored(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cifar_archive_is_parsed_and_its_other_members_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "data" / "deep"
     folder.mkdir(parents=True)
     _accept(monkeypatch, _cifar_tar(folder / "cifar-10-binary.tar.gz", hostile=True))
@@ -256,9 +254,7 @@ def test_download_with_wrong_checksum_leaves_nothing(
 
 
 @pytest.mark.parametrize("case", ["cut short", "too long", "not found", "refused"])
-def test_download_failures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: _Server, case: str
-) -> None:
+def test_download_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: _Server, case: str) -> None:
     url = _url(server) + "c.gz"
     server.files = {} if case == "not found" else {"c.gz": b"0123456789"}
     server.declared_extra = 5 if case == "cut short" else 0
@@ -273,9 +269,7 @@ def test_download_failures(
     reason = {"cut short": "received 10 bytes", "too long": "more than 4 bytes", "not found": "404"}
     assert reason.get(case, "refused") in text
     assert url in text
-    assert (
-        f"found none of cifar-10-binary.tar.gz, cifar-10-batches-bin/, cifar10_test.npz in {tmp_path}" in text
-    )
+    assert f"found none of cifar-10-binary.tar.gz, cifar-10-batches-bin/, cifar10_test.npz in {tmp_path}" in text
     assert list((tmp_path / "cache").iterdir()) == []
 
 

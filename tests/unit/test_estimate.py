@@ -49,9 +49,7 @@ components:
 
 
 def isaac(**changes: Any) -> ChipSpec:
-    hardware = validate(
-        HardwareSpec, parse_yaml(ISAAC_HARDWARE, "isaac"), origin="isaac", units_required=True
-    )
+    hardware = validate(HardwareSpec, parse_yaml(ISAAC_HARDWARE, "isaac"), origin="isaac", units_required=True)
     chip = ChipSpec(
         name="isaac", cell=CELL,
         weights=WeightSpec(bits=16, cell_bits=2, encoding="offset", flip=True, row_sum="unit_column"),
@@ -237,12 +235,8 @@ def test_pipelined_by_hand() -> None:
 def test_leakage_follows_the_schedule() -> None:
     serial, piped = cost(generic()), cost(generic(hardware__pipeline="pipelined"))
     assert piped.dynamic_energy_j == pytest.approx(serial.dynamic_energy_j)
-    assert serial.energy_j - serial.dynamic_energy_j == pytest.approx(
-        serial.leakage_power_w * serial.latency_s
-    )
-    assert piped.energy_j - piped.dynamic_energy_j == pytest.approx(
-        piped.leakage_power_w / piped.throughput_hz
-    )
+    assert serial.energy_j - serial.dynamic_energy_j == pytest.approx(serial.leakage_power_w * serial.latency_s)
+    assert piped.energy_j - piped.dynamic_energy_j == pytest.approx(piped.leakage_power_w / piped.throughput_hz)
     assert piped.tops_per_mm2 > serial.tops_per_mm2
     assert (piped.latency_s, piped.latency_pipelined_s) == (serial.latency_s, serial.latency_pipelined_s)
 
@@ -264,9 +258,7 @@ def test_directions() -> None:
 def test_measured_cell_energy_is_taken_as_it_is() -> None:
     chip = generic()
     plans = [plan_layer(shape, chip) for shape in resnet20()]
-    measured = [
-        replace(p, activity=replace(p.activity, cell_energy_j=1e-6, energy_basis="measured")) for p in plans
-    ]
+    measured = [replace(p, activity=replace(p.activity, cell_energy_j=1e-6, energy_basis="measured")) for p in plans]
     report = estimate(measured, chip)
     cells = next(part for part in report.components if part.name == "cell_array")
     assert cells.energy_j == pytest.approx(len(plans) * 1e-6)

@@ -75,9 +75,7 @@ def test_bundled_lenet5_reaches_its_accuracy_on_held_out_images() -> None:
 
 
 def test_untrained_weights_only_when_allowed_and_then_the_same_each_time() -> None:
-    with pytest.raises(
-        ModelError, match=r"resnet20: no weights are bundled .*akamaster/pytorch_resnet_cifar10"
-    ):
+    with pytest.raises(ModelError, match=r"resnet20: no weights are bundled .*akamaster/pytorch_resnet_cifar10"):
         build_model("resnet20")
     torch.manual_seed(5)
     before = torch.random.get_rng_state()

@@ -64,10 +64,8 @@ def make_range(chip: ChipSpec, spans: npt.NDArray[np.float64] | None) -> AdcRang
         return None
     lowest, highest = code_limits(chip.adc.bits, chip.signed_sums)
     slices = chip.weights.slices
-    unit_lowest, unit_highest = lowest, highest
     unit_span = float(chip.array.rows_per_read * chip.max_digit) * (1.0 + _off_levels(chip))
-    unit_gain = _gain(unit_span, unit_highest, 1.0)
-    del unit_lowest
+    unit_gain = _gain(unit_span, highest, 1.0)
     finest = 0.0 if chip.weights.continuous else 1.0
     if chip.adc.range == "lossless":
         gains = [1.0] * slices
@@ -92,4 +90,4 @@ def _off_levels(chip: ChipSpec) -> float:
 def convert(sums: npt.NDArray[np.float64], gain: float, lowest: int, highest: int) -> npt.NDArray[np.float64]:
     """Return the codes of sums that are exact in single precision; the definition above, in NumPy."""
     scaled = sums.astype(np.float32) * np.float32(gain)
-    return np.clip(np.rint(scaled), lowest, highest).astype(np.float64)
+    return np.asarray(np.clip(np.rint(scaled), lowest, highest), dtype=np.float64)

@@ -31,9 +31,7 @@ def sar_power_w(bits: int, node_m: float) -> float:
             t = math.log(node_nm / below) / math.log(above / below)
             a, c = a0 * (a1 / a0) ** t, c0 * (c1 / c0) ** t
             return float((a * bits + c) * 1e-6)
-    raise SpecError(
-        f"adc-neurosim-sar: nodes of 130 to 1 nm are coded, found {node_nm:.4g} nm; choose another adc."
-    )
+    raise SpecError(f"adc-neurosim-sar: nodes of 130 to 1 nm are coded, found {node_nm:.4g} nm; choose another adc.")
 
 
 @register("adc-neurosim-sar")

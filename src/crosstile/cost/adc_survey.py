@@ -46,8 +46,6 @@ def adc_survey(request: Request) -> Figures:
             "raise adc.bits or choose another adc component, such as adc-isaac-sar-8b."
         )
     if rate_hz > MAX_RATE_HZ:
-        raise SpecError(
-            f"adc-survey: the fit ends at 10 GS/s, found {rate_hz:.3g}; lower rate or use more converters."
-        )
+        raise SpecError(f"adc-survey: the fit ends at 10 GS/s, found {rate_hz:.3g}; lower rate or use more converters.")
     energy_j = survey_energy_j(bits, rate_hz, request.node_m)
     return Figures({"convert": energy_j}, survey_area_m2(energy_j, rate_hz, request.node_m), rate_hz=rate_hz)

@@ -35,15 +35,11 @@ def charge(part: Installed, plan: LayerPlan, chip: ChipSpec, *, first: bool, las
     if role == "adder":
         return work.digital_adds * energy_j["add"]
     if role == "input_register":
-        return (
-            work.input_register_bits * energy_j["read"] + work.buffer_read_bits * energy_j["write"]
-        ) / access
+        return (work.input_register_bits * energy_j["read"] + work.buffer_read_bits * energy_j["write"]) / access
     if role == "output_register":
         return work.output_register_bits * (energy_j["read"] + energy_j["write"]) / access
     if role == "buffer":
-        return (
-            work.buffer_read_bits * energy_j["read"] + work.buffer_write_bits * energy_j["write"]
-        ) / access
+        return (work.buffer_read_bits * energy_j["read"] + work.buffer_write_bits * energy_j["write"]) / access
     if role == "bus":
         return (work.buffer_read_bits + work.output_register_bits) * energy_j["transfer"] / access
     if role == "network":

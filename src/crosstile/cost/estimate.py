@@ -24,14 +24,10 @@ def estimate(plans: Sequence[LayerPlan], chip: ChipSpec) -> CostReport:
     cover what is asked of it.
     """
     if not plans:
-        raise SpecError(
-            "cost: there is no mapped layer to estimate; map a network with at least one matrix product."
-        )
+        raise SpecError("cost: there is no mapped layer to estimate; map a network with at least one matrix product.")
     parts = install(chip)
     if any(part.name == LEAKAGE for part in parts):
-        raise SpecError(
-            f"chip {chip.name!r}: hardware.components.{LEAKAGE}: this name is taken; rename the entry."
-        )
+        raise SpecError(f"chip {chip.name!r}: hardware.components.{LEAKAGE}: this name is taken; rename the entry.")
     arrays = sum(plan.arrays for plan in plans)
     units = _units(chip, arrays)
     counts = {part.name: part.instances(units) for part in parts}
@@ -183,9 +179,7 @@ def _components(
     source = "leakage power of all components x the time a sample holds the chip"
     # Its area is with the components that leak.
     own_j, name = spent[LEAKAGE], LEAKAGE
-    total = ComponentCost(
-        name, name, name, 1, own_j, own_j / energy_j, 0.0, 0.0, leakage_w, source, "derived"
-    )
+    total = ComponentCost(name, name, name, 1, own_j, own_j / energy_j, 0.0, 0.0, leakage_w, source, "derived")
     return (*lines, total)
 
 

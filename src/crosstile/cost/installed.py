@@ -113,9 +113,7 @@ def notes_of(chip: ChipSpec, parts: tuple[Installed, ...]) -> list[str]:
     low, high = node_range_m()
     if not low <= chip.hardware.node_m <= high:
         node = f"node {chip.hardware.node_m * 1e9:.4g} nm"
-        notes.append(
-            f"{node} is outside the scaling tables ({high * 1e9:.4g} to {low * 1e9:.4g} nm): extrapolated"
-        )
+        notes.append(f"{node} is outside the scaling tables ({high * 1e9:.4g} to {low * 1e9:.4g} nm): extrapolated")
     notes += [
         f"no {role} is described: neither its energy, area nor time is counted"
         for role in _WORKING

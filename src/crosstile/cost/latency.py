@@ -72,9 +72,7 @@ def read_cycle(plan: LayerPlan, chip: ChipSpec, parts: tuple[Installed, ...]) ->
     return read_s + convert_s, convert_s, limit
 
 
-def _move_s(
-    bits: float, role: str, units: dict[str, int], chip: ChipSpec, parts: tuple[Installed, ...]
-) -> float:
+def _move_s(bits: float, role: str, units: dict[str, int], chip: ChipSpec, parts: tuple[Installed, ...]) -> float:
     slowest = 0.0
     for part in by_role(parts, role):
         rate_hz = part.figures.rate_hz or chip.hardware.clock_hz

@@ -140,13 +140,16 @@ def component_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (LIBRARY / "components").glob("*.yaml")))
 
 
+def is_path(name: str) -> bool:
+    """True when a component is given by its file and not by its name in the library."""
+    return name.endswith((".yaml", ".yml"))
+
+
 def check_name(name: str) -> None:
     """Raise :class:`SpecError` with a near match when the library has no component ``name``."""
     known = component_names()
     if name not in known:
-        raise SpecError(
-            f"no component is called {name!r}; known are {', '.join(known)}{near_match(name, known)}."
-        )
+        raise SpecError(f"no component is called {name!r}; known are {', '.join(known)}{near_match(name, known)}.")
 
 
 def read_component(path: Path) -> ComponentSpec:
@@ -160,5 +163,7 @@ def read_component(path: Path) -> ComponentSpec:
 @lru_cache(maxsize=256)
 def load_component(name: str) -> ComponentSpec:
     """Return the component ``name``; unknown names and broken files raise :class:`SpecError`."""
+    if is_path(name):
+        return read_component(Path(name))
     check_name(name)
     return read_component(LIBRARY / "components" / f"{name}.yaml")

@@ -33,9 +33,7 @@ def _tables() -> tuple[tuple[float, float, float], ...]:
     """Return (node in nm, relative energy, relative area), nodes descending."""
     data = read_yaml(LIBRARY / "technology" / "stillmaker-baas-2017.yaml")
     v = float(data["vdd_v"])
-    rows = [
-        (float(n), float(a) * v * v + float(b) * v + float(c), float(s)) for n, a, b, c, s in data["nodes"]
-    ]
+    rows = [(float(n), float(a) * v * v + float(b) * v + float(c), float(s)) for n, a, b, c, s in data["nodes"]]
     return tuple(sorted(rows, reverse=True))
 
 

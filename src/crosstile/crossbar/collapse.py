@@ -1,7 +1,8 @@
 """All digits in one product: exact behind ideal converters, and for integer sums that no converter can change.
 
-A sum over slices, planes and segments of products that nothing rounds is the product with the folded matrix. White read noise
-folds as well: the variance of the decoded output is a second product, of the squared digits with the variances.
+A sum over slices, planes and segments of products that nothing rounds is the product with the folded matrix.
+White read noise folds as well: the variance of the decoded output is a second product, of the squared digits
+with the variances.
 """
 
 from __future__ import annotations
@@ -33,12 +34,18 @@ class Collapsed:
     def reordered(self, order: npt.NDArray[np.int64]) -> Collapsed:
         """Return the same pack with its rows in another order."""
         variance = None if self.variance is None else self.variance[order]
-        matrices = tuple(np.ascontiguousarray(matrix[order]) for matrix in self.matrices)
+        matrices: tuple[Part, ...] = tuple(matrix[order] for matrix in self.matrices)
         return Collapsed(matrices, variance, self.unit_factor, self.integer)
 
 
-def collapse(pack: PackMatrix, rows: int, largest_input: int) -> Collapsed:
-    """Fold slices, polarities, flips and row-sum corrections of a pack into one matrix."""
+def collapse(pack: PackMatrix, rows: int, largest_input: int, dac_bits: int, planes: int) -> Collapsed:
+    """Fold slices, polarities, flips and row-sum corrections of a pack into one matrix.
+
+    Args:
+        rows: rows of the pack.
+        largest_input: largest magnitude of an integer input.
+        dac_bits, planes: how an input is cut into digits, which weights its read noise.
+    """
     units = pack.unit_columns
     matrix = np.zeros((rows, pack.outputs))
     variance = np.zeros((rows, pack.outputs + len(pack.segments) * units)) if pack.noisy else None
@@ -64,10 +71,21 @@ def collapse(pack: PackMatrix, rows: int, largest_input: int) -> Collapsed:
             for unit_number in range(units):
                 mine = pack.unit_of_output == unit_number
                 factor[number * units + unit_number, mine] = segment.correction[mine] / (1.0 + pack.off_levels)
+    if variance is not None:
+        variance = _snap_for_double(variance, float(plane_power(largest_input, dac_bits, planes).max()))
     integer = bool((matrix == np.rint(matrix)).all())
     bound = np.abs(matrix).sum(axis=0) * largest_input
     grid = choose_grid(bound, rows, largest_input, integers=integer)
     return Collapsed(tuple(grid.parts(grid.snap(matrix))), variance, factor, integer)
+
+
+def _snap_for_double(variance: FloatArray, largest_factor: float) -> FloatArray:
+    """Round variances so that their sums are exact in double precision: at worst to 2^-8 of a column's largest."""
+    bits = max(8.0, np.floor(52.0 - np.log2(max(largest_factor * len(variance), 1.0))))
+    top = variance.max(axis=0)
+    _, exponent = np.frexp(np.where(top > 0, top, 1.0))
+    step = np.exp2(exponent - bits)
+    return np.asarray(np.rint(variance / step) * step)
 
 
 def plane_power(largest_input: int, dac_bits: int, planes: int) -> FloatArray:

@@ -15,7 +15,13 @@ from crosstile.specs.chip import ChipSpec
 
 
 def run(
-    folded: Collapsed, pack: PackMatrix, inputs: Inputs, rows: Index, chip: ChipSpec, magnitude_bits: int, stream: Stream
+    folded: Collapsed,
+    pack: PackMatrix,
+    inputs: Inputs,
+    rows: Index,
+    chip: ChipSpec,
+    magnitude_bits: int,
+    stream: Stream,
 ) -> Tensor:
     """Return (n, outputs) in units of integer input times integer weight, float32."""
     device = inputs.values.device
@@ -31,5 +37,7 @@ def run(
     noise = torch.sqrt(spread) * noise_torch.normal(stream.key(pack.number, "folded"), counters, spread.shape[1])
     out = out + noise[:, : pack.outputs]
     if folded.unit_factor is not None:
-        out = out + noise[:, pack.outputs :] @ torch.from_numpy(np.asarray(folded.unit_factor)).to(device)
+        # Joined one by one: a matrix product would add up in an order that depends on the batch.
+        for number, factor in enumerate(torch.from_numpy(np.asarray(folded.unit_factor)).to(device)):
+            out = out + noise[:, pack.outputs + number, None] * factor
     return out.to(torch.float32)

@@ -8,7 +8,8 @@ Differential: w = w+ - w-, digits of each magnitude, coefficients +-B^k with B =
 Offset: digits of w + 2^(bits-1), correction -2^(bits-1).
 Two's complement: digits of the lower bits-1 bits, and the sign bit in a cell of its own, coefficient -2^(bits-1).
 One-bit weights are -1 and +1: with offset and two's complement w = 2 u - 1.
-Flip: a column of digits l is stored as (B - 1) - l where that makes its largest sum smaller (Shafiee et al., ISAAC, ISCA 2016).
+Flip: a column of digits l is stored as (B - 1) - l where that makes its largest sum smaller (Shafiee et al.,
+ISAAC, ISCA 2016).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Decoding:
 def decoding(spec: WeightSpec) -> Decoding:
     """Return the decoding of an encoding; polarities is 2 for a differential pair, else 1."""
     base = 2.0 ** (spec.cell_bits or 0)
-    powers = base ** np.arange(spec.slices)
+    powers: FloatArray = base ** np.arange(spec.slices, dtype=np.float64)
     if spec.encoding == "differential":
         return Decoding(np.stack([powers, -powers], axis=1), 0.0)
     assert spec.bits is not None

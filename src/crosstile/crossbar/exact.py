@@ -1,13 +1,13 @@
 """Fixed-point grids that make floating-point sums exact.
 
-A sum of products is exact in IEEE arithmetic, whatever its order, when each term is a multiple of some 2^-f and
-no partial sum exceeds 2^(24-f) in single or 2^(53-f) in double precision. Conductances are therefore stored on such a grid, column by
-column, as fine as the format allows. Results then depend neither on batch size nor on threads, blocking or device,
-and the fast engine can be compared with the oracle by equality.
+A sum of products is exact in IEEE arithmetic, whatever its order, when each term is a multiple of some 2^-f
+and no partial sum exceeds 2^(24-f) in single or 2^(53-f) in double precision. Conductances are therefore
+stored on such a grid, column by column, as fine as the format allows. Results then depend neither on batch
+size nor on threads, blocking or device, and the fast engine can be compared with the oracle by equality.
 
-Where one single-precision product would be too coarse, the matrix is split into a coarse and a fine part, each exact in
-single precision, and their sums are joined in double precision: still cheaper than a product in double precision, which is the last
-resort (16-bit weights times 16-bit inputs, say).
+Where one single-precision product would be too coarse, the matrix is split into a coarse and a fine part,
+each exact in single precision, and their sums are joined in double precision: still cheaper than a product in
+double precision, which is the last resort (16-bit weights times 16-bit inputs, say).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from crosstile.errors import SpecError
 
 FloatArray = npt.NDArray[np.float64]
 Part = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -73,13 +75,13 @@ def choose_grid(column_bound: FloatArray, terms: int, largest_factor: int, *, in
     """Choose grids for columns whose sums of ``terms`` products have magnitude at most ``column_bound``.
 
     Args:
-        column_bound: (columns,) bound of sum_i |m_ij| * largest_factor before snapping.
+        column_bound: (columns,) bound of ``sum_i |m_ij| * largest_factor`` before snapping.
         terms: products per sum; snapping moves each by at most half a grid step.
         largest_factor: largest magnitude of the integer factors.
         integers: the entries are integers, so a grid of whole numbers loses nothing.
 
     Raises:
-        OverflowError: the sums do not fit even when split.
+        SpecError: the sums do not fit even when split.
     """
     wanted = 0 if integers else MIN_FRACTION_BITS
     slack = float(terms * largest_factor)
@@ -94,6 +96,8 @@ def choose_grid(column_bound: FloatArray, terms: int, largest_factor: int, *, in
     double = _bits(column_bound, slack, _DOUBLE)
     if double.min(initial=99) >= wanted:
         return Grid(double, None, double=True)
-    raise OverflowError(
-        f"sums of {terms} products with factors up to {largest_factor} are not exact even in double precision"
+    raise SpecError(
+        f"sums of {terms} products of inputs up to {largest_factor} with cells reach "
+        f"{float(column_bound.max(initial=0)):.3g} levels: not exact even in double precision. Narrow the "
+        "effects of the cell, or lower weights.bits or inputs.bits."
     )

@@ -1,8 +1,8 @@
 """Integer inputs of one layer call, seen either as a feature map or as the vectors that its arrays read.
 
-Vectors have ``K = kernel_area * channels`` entries ordered kernel position first, channel last. Elementwise work (digits, squares)
-is done on the feature map, which is up to ``kernel_area`` times smaller than the vectors; products over whole channels run as
-convolutions and never build the vectors at all.
+Vectors have ``K = kernel_area * channels`` entries ordered kernel position first, channel last. Elementwise
+work (digits, squares) is done on the feature map, which is up to ``kernel_area`` times smaller than the
+vectors; products over whole channels run as convolutions and never build the vectors at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 Index = npt.NDArray[np.int64]
@@ -39,6 +39,9 @@ class Inputs(Protocol):
     def row_sum(self, values: Tensor, rows: Index) -> Tensor:
         """Return (n,) sums of the given vector entries."""
 
+    def square_sum(self, values: Tensor, rows: Index) -> Tensor:
+        """Return (n,) sums of the squares of the given vector entries, float32, rounded once."""
+
 
 @dataclass(frozen=True)
 class LinearInputs:
@@ -62,6 +65,10 @@ class LinearInputs:
     def row_sum(self, values: Tensor, rows: Index) -> Tensor:
         """Sum of the gathered entries."""
         return _gather(values, rows).sum(dim=1)
+
+    def square_sum(self, values: Tensor, rows: Index) -> Tensor:
+        """Sum of the gathered squares."""
+        return _gather(values, rows).to(torch.float64).square().sum(dim=1).to(torch.float32)
 
 
 @dataclass(frozen=True)
@@ -136,11 +143,37 @@ class ConvInputs:
         part = self._channels(rows)
         if part is None or values.device.type != "cpu":
             return _gather(self.vectors(values), rows).sum(dim=1)
-        joined = values[:, part].sum(dim=1, keepdim=True)
-        window = torch.ones((1, 1, *self.kernel), dtype=values.dtype)
-        return F.conv2d(
-            joined, window, stride=self.stride, padding=self.padding, dilation=self.dilation
-        ).reshape(-1)
+        return self._window_sum(values[:, part].sum(dim=1, keepdim=True))
+
+    def square_sum(self, values: Tensor, rows: Index) -> Tensor:
+        """Squares are summed over channels in one pass, then over the window; exact, then rounded once."""
+        part = self._channels(rows)
+        if part is None or values.device.type != "cpu":
+            squares = _gather(self.vectors(values), rows).to(torch.float64).square()
+            return squares.sum(dim=1).to(torch.float32)
+        from crosstile.crossbar import kernels
+        from crosstile.crossbar.reader import in_chunks
+
+        batch, channels, height, width = values.shape
+        pixels = values.permute(0, 2, 3, 1).contiguous().numpy().reshape(-1, channels)
+        joined = torch.empty((batch, 1, height, width), dtype=torch.float64)
+        out = joined.numpy().reshape(-1)
+        in_chunks(len(out), lambda s: kernels.sum_squares(pixels[s], part.start, part.stop, out[s]), size=16384)
+        return self._window_sum(joined).to(torch.float32)
+
+    def _window_sum(self, joined: Tensor) -> Tensor:
+        """Sum (B, 1, H, W) over each window: rows first, then columns."""
+        vertical, horizontal = self.padding
+        padded = F.pad(joined[:, 0], (horizontal, horizontal, vertical, vertical))
+        height, width = self.output_size
+        steps, gaps = self.stride, self.dilation
+        tall = padded[:, : (height - 1) * steps[0] + 1 : steps[0]].clone()
+        for k in range(1, self.kernel[0]):
+            tall += padded[:, k * gaps[0] : k * gaps[0] + (height - 1) * steps[0] + 1 : steps[0]]
+        wide = tall[:, :, : (width - 1) * steps[1] + 1 : steps[1]].clone()
+        for k in range(1, self.kernel[1]):
+            wide += tall[:, :, k * gaps[1] : k * gaps[1] + (width - 1) * steps[1] + 1 : steps[1]]
+        return wide.reshape(-1)
 
 
 def _gather(vectors: Tensor, rows: Index) -> Tensor:

@@ -1,11 +1,12 @@
 """Fused CPU kernels of the lossy path, compiled once by Numba and kept in its cache.
 
-Bit-serial reads by table look-up: eight binary rows have only 256 sums, so a read of R rows is R/8 look-ups a column instead of R
-multiply-adds. Sums stay in registers; rounding, clipping, noise and shift-add follow at once, so partial sums never
-reach memory. All kernels release the GIL and work on a range of vectors; the caller runs several side by side.
+Bit-serial reads by table look-up: eight binary rows have only 256 sums, so a read of R rows is R/8 look-ups a
+column instead of R multiply-adds. Sums stay in registers; rounding, clipping, noise and shift-add follow at
+once, so partial sums never reach memory. All kernels release the GIL and work on a range of vectors; the
+caller runs several side by side.
 
-The arithmetic is that of :mod:`crosstile.circuits.adc` and :mod:`crosstile.crossbar.noise`, operation by operation; contraction to
-fused multiply-adds and reassociation are off.
+The arithmetic is that of :mod:`crosstile.circuits.adc` and :mod:`crosstile.crossbar.noise`, operation by
+operation; contraction to fused multiply-adds and reassociation are off.
 """
 
 from __future__ import annotations
@@ -99,26 +100,29 @@ def build_tables(matrix: Any, tables: Any) -> None:
 
 @_jit
 def read_tables(
-    planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, sign: Any, weights: Any, totals: Any, clipped: Any
+    planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, weights: Any, totals: Any, clipped: Any
 ) -> None:
-    """Read all planes, convert and shift-add: totals (n, C) += sign * weights[p] * code.
+    """Read all planes, convert and shift-add: totals (n, C) += weights[p] * code.
 
     Args:
         planes: (n, P, G) uint8 look-up indices.
         tables: (C / BLOCK, G, 256, BLOCK) float32.
-        gain, sign: (C,) float32.
+        gain: (C,) float32.
         lowest, highest: code limits.
-        weights: (P,) factor of each plane, in the type of ``totals``.
+        weights: (P, C) signed factor of each plane and column, in the type of ``totals``.
         totals: (n, C), added to.
         clipped: (C,) int64, counts of clipped codes, added to.
     """
     n, n_planes, groups = planes.shape
     s = np.empty(BLOCK, np.float32)
+    clips = np.empty(BLOCK, np.int32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
     for b in range(tables.shape[0]):
         table = tables[b]
         first = b * BLOCK
+        for c in range(BLOCK):
+            clips[c] = 0
         for v in range(n):
             for p in range(n_planes):
                 for c in range(BLOCK):
@@ -127,12 +131,13 @@ def read_tables(
                     row = table[g, planes[v, p, g]]
                     for c in range(BLOCK):
                         s[c] += row[c]
-                w = weights[p]
                 for c in range(BLOCK):
                     code = np.rint(s[c] * gain[first + c])
                     kept = min(max(code, lo), hi)
-                    clipped[first + c] += np.int64(code != kept)
-                    totals[v, first + c] += w * (sign[first + c] * kept)
+                    clips[c] += np.int32(code != kept)
+                    totals[v, first + c] += weights[p, first + c] * kept
+        for c in range(BLOCK):
+            clipped[first + c] += clips[c]
 
 
 @_jit
@@ -140,7 +145,7 @@ def read_tables_noisy(
     planes: Any,
     tables: Any,
     variance_tables: Any,
-    variance_scale: Any,
+    root_scale: Any,
     population: Any,
     key: Any,
     first_vector: Any,
@@ -148,16 +153,15 @@ def read_tables_noisy(
     gain: Any,
     lowest: Any,
     highest: Any,
-    sign: Any,
     weights: Any,
     totals: Any,
     clipped: Any,
 ) -> None:
-    """As :func:`read_tables` with read noise.
+    """As :func:`read_tables` with read noise of standard deviation sqrt(variance) * root_scale.
 
     Args:
         variance_tables: as ``tables``, in grid units; of no columns when each driven cell has the same variance.
-        variance_scale: (C,) float32 variance of one grid unit, or of one driven cell.
+        root_scale: (C,) float32, square root of the variance of one grid unit, or of one driven cell.
         population: (256,) number of bits set, float32.
         key: uint64 of this layer, call, phase and segment.
         first_vector: uint64 number of the first vector in the whole stream.
@@ -165,18 +169,28 @@ def read_tables_noisy(
     """
     n, n_planes, groups = planes.shape
     s = np.empty(BLOCK, np.float32)
-    variance = np.empty(BLOCK, np.float32)
+    sigma = np.empty(BLOCK, np.float32)
+    noise = np.empty(BLOCK, np.float32)
+    hashed = np.empty(BLOCK, np.uint32)
+    clips = np.empty(BLOCK, np.int32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
     by_state = variance_tables.shape[0] > 0
     for b in range(tables.shape[0]):
         table = tables[b]
         first = b * BLOCK
+        for c in range(BLOCK):
+            clips[c] = 0
         for v in range(n):
             for p in range(n_planes):
+                counter = mix64((first_vector + np.uint64(v)) * np.uint64(n_planes) + np.uint64(p))
+                state = mix64(key ^ counter)
+                low = np.uint32(state & np.uint64(0xFFFFFFFF))
+                high = np.uint32(state >> np.uint64(32))
                 for c in range(BLOCK):
                     s[c] = np.float32(0.0)
-                    variance[c] = np.float32(0.0)
+                    sigma[c] = np.float32(0.0)
+                    hashed[c] = _hash32(low, high, first + c)
                 for g in range(groups):
                     row = table[g, planes[v, p, g]]
                     for c in range(BLOCK):
@@ -185,49 +199,75 @@ def read_tables_noisy(
                     for g in range(groups):
                         row = variance_tables[b, g, planes[v, p, g]]
                         for c in range(BLOCK):
-                            variance[c] += row[c]
+                            sigma[c] += row[c]
+                    for c in range(BLOCK):
+                        sigma[c] = np.sqrt(sigma[c]) * root_scale[first + c]
                 else:
                     driven = np.float32(0.0)
                     for g in range(groups):
                         driven += population[planes[v, p, g]]
+                    root = np.sqrt(driven)
                     for c in range(BLOCK):
-                        variance[c] = driven
-                counter = mix64((first_vector + np.uint64(v)) * np.uint64(n_planes) + np.uint64(p))
-                state = mix64(key ^ counter)
-                low = np.uint32(state & np.uint64(0xFFFFFFFF))
-                high = np.uint32(state >> np.uint64(32))
-                w = weights[p]
+                        sigma[c] = root * root_scale[first + c]
                 for c in range(BLOCK):
-                    h = _hash32(low, high, first + c)
-                    z = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
-                    noise = np.sqrt(variance[c] * variance_scale[first + c]) * z
-                    code = np.rint((s[c] + noise) * gain[first + c])
+                    h = hashed[c]
+                    noise[c] = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
+                for c in range(BLOCK):
+                    code = np.rint((s[c] + sigma[c] * noise[c]) * gain[first + c])
                     kept = min(max(code, lo), hi)
-                    clipped[first + c] += np.int64(code != kept)
-                    totals[v, first + c] += w * (sign[first + c] * kept)
+                    clips[c] += np.int32(code != kept)
+                    totals[v, first + c] += weights[p, first + c] * kept
+        for c in range(BLOCK):
+            clipped[first + c] += clips[c]
+
+
+_TILE: Final = 4096
+"""Elements that the conversion kernels handle at once: short rows would leave vector units idle."""
+
+
+@_jit
+def _tiled(values: Any, rows: int) -> Any:
+    out = np.empty(rows * len(values), values.dtype)
+    for i in range(rows):
+        for c in range(len(values)):
+            out[i * len(values) + c] = values[c]
+    return out
 
 
 @_jit
 def convert_sums(
-    sums: Any, gain: Any, lowest: Any, highest: Any, sign: Any, weight: Any, totals: Any, clipped: Any
+    sums: Any, columns: int, gain: Any, lowest: Any, highest: Any, weights: Any, totals: Any, clipped: Any
 ) -> None:
-    """Convert one plane of sums (n, C) and shift-add: totals += sign * weight * code."""
-    n, columns = sums.shape
+    """Convert one plane of sums and shift-add: totals += weights * code.
+
+    Args:
+        sums, totals: (n * columns,) in row order.
+        gain, weights: (columns,).
+        clipped: (columns,) int64, counts of clipped codes, added to.
+    """
+    n = len(sums) // columns
+    rows = max(1, _TILE // columns)
+    gains, factors = _tiled(gain, rows), _tiled(weights, rows)
+    clips = np.zeros(rows * columns, np.int32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
-    for v in range(n):
-        for c in range(columns):
-            code = np.rint(np.float32(sums[v, c]) * gain[c])
+    for start in range(0, n, rows):
+        base = start * columns
+        for i in range(min(rows, n - start) * columns):
+            code = np.rint(np.float32(sums[base + i]) * gains[i])
             kept = min(max(code, lo), hi)
-            clipped[c] += np.int64(code != kept)
-            totals[v, c] += weight * (sign[c] * kept)
+            clips[i] += np.int32(code != kept)
+            totals[base + i] += factors[i] * kept
+    for i in range(rows * columns):
+        clipped[i % columns] += clips[i]
 
 
 @_jit
 def convert_sums_noisy(
     sums: Any,
+    columns: int,
     variance: Any,
-    variance_scale: Any,
+    root_scale: Any,
     key: Any,
     first_counter: Any,
     counter_step: Any,
@@ -235,49 +275,89 @@ def convert_sums_noisy(
     gain: Any,
     lowest: Any,
     highest: Any,
-    sign: Any,
-    weight: Any,
+    weights: Any,
     totals: Any,
     clipped: Any,
 ) -> None:
-    """As :func:`convert_sums` with read noise of variance ``variance * variance_scale``.
+    """As :func:`convert_sums` with read noise of standard deviation sqrt(variance) * root_scale.
 
     Args:
-        variance: (n, C) or (n, 1) float32.
+        variance: (n, columns) or (n, 1) float32.
         first_counter, counter_step: uint64; vector v uses the counter ``first_counter + v * counter_step``.
     """
-    n, columns = sums.shape
+    n = len(sums) // columns
+    rows = max(1, _TILE // columns)
+    gains, factors = _tiled(gain, rows), _tiled(weights, rows)
+    clips = np.zeros(rows * columns, np.int32)
+    sigma = np.empty(rows * columns, np.float32)
+    noise = np.empty(rows * columns, np.float32)
+    hashed = np.empty(rows * columns, np.uint32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
     shared = variance.shape[1] == 1
-    for v in range(n):
-        state = mix64(key ^ mix64(first_counter + np.uint64(v) * counter_step))
-        low = np.uint32(state & np.uint64(0xFFFFFFFF))
-        high = np.uint32(state >> np.uint64(32))
-        for c in range(columns):
-            h = _hash32(low, high, c)
-            z = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
-            spread = variance[v, 0] if shared else variance[v, c]
-            noise = np.sqrt(spread * variance_scale[c]) * z
-            code = np.rint((np.float32(sums[v, c]) + noise) * gain[c])
+    for start in range(0, n, rows):
+        base = start * columns
+        count = min(rows, n - start)
+        for r in range(count):
+            v = start + r
+            state = mix64(key ^ mix64(first_counter + np.uint64(v) * counter_step))
+            low = np.uint32(state & np.uint64(0xFFFFFFFF))
+            high = np.uint32(state >> np.uint64(32))
+            for c in range(columns):
+                hashed[r * columns + c] = _hash32(low, high, c)
+            if shared:
+                root = np.sqrt(variance[v, 0])
+                for c in range(columns):
+                    sigma[r * columns + c] = root * root_scale[c]
+            else:
+                for c in range(columns):
+                    sigma[r * columns + c] = np.sqrt(variance[v, c]) * root_scale[c]
+        size = count * columns
+        # Table look-ups in a loop of their own: beside them the arithmetic would not be vectorised.
+        for i in range(size):
+            h = hashed[i]
+            noise[i] = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
+        s = sums[base : base + size]
+        total = totals[base : base + size]
+        for i in range(size):
+            code = np.rint((np.float32(s[i]) + sigma[i] * noise[i]) * gains[i])
             kept = min(max(code, lo), hi)
-            clipped[c] += np.int64(code != kept)
-            totals[v, c] += weight * (sign[c] * kept)
+            clips[i] += np.int32(code != kept)
+            total[i] += factors[i] * kept
+    for i in range(rows * columns):
+        clipped[i % columns] += clips[i]
 
 
 @_jit
-def add_noise(
-    sums: Any, variance: Any, variance_scale: Any, key: Any, first_vector: Any, quantiles: Any
-) -> None:
-    """Add read noise in place to sums (n, C) that no converter rounds."""
-    n, columns = sums.shape
-    shared = variance.shape[1] == 1
-    for v in range(n):
-        state = mix64(key ^ mix64(first_vector + np.uint64(v)))
-        low = np.uint32(state & np.uint64(0xFFFFFFFF))
-        high = np.uint32(state >> np.uint64(32))
-        for c in range(columns):
-            h = _hash32(low, high, c)
-            z = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
-            spread = variance[v, 0] if shared else variance[v, c]
-            sums[v, c] += np.sqrt(spread * variance_scale[c]) * z
+def decode(totals: Any, coefficients: Any, outputs: int, corrections: Any, out: Any) -> None:
+    """Join shift-added codes of slices and polarities in double precision.
+
+    Args:
+        totals: (n, columns) shift-added codes; column groups of ``outputs`` columns follow each other.
+        coefficients: (groups,) float64.
+        corrections: (n, outputs) float64, or of no rows when there are none.
+        out: (n, outputs) float32, written.
+    """
+    corrected = corrections.shape[0] > 0
+    line = np.empty(outputs, np.float64)
+    for v in range(totals.shape[0]):
+        for j in range(outputs):
+            line[j] = corrections[v, j] if corrected else 0.0
+        for group in range(len(coefficients)):
+            factor = coefficients[group]
+            first = group * outputs
+            for j in range(outputs):
+                line[j] += factor * np.float64(totals[v, first + j])
+        for j in range(outputs):
+            out[v, j] = np.float32(line[j])
+
+
+@_jit
+def sum_squares(x: Any, first: int, last: int, out: Any) -> None:
+    """Sum of squared digits over channels: x (pixels, channels) float32 integers, out (pixels,) float64."""
+    for i in range(x.shape[0]):
+        total = np.int64(0)
+        for c in range(first, last):
+            digit = np.int64(x[i, c])
+            total += digit * digit
+        out[i] = np.float64(total)

@@ -89,7 +89,15 @@ def histogram_edges(chip: ChipSpec, bins: int = 96) -> FloatArray:
 
 
 def build_pack(
-    integers: FloatArray, pack: Pack, chip: ChipSpec, *, seed: int, trial: int, layer: str, pack_number: int, first_array: int
+    integers: FloatArray,
+    pack: Pack,
+    chip: ChipSpec,
+    *,
+    seed: int,
+    trial: int,
+    layer: str,
+    pack_number: int,
+    first_array: int,
 ) -> PackMatrix:
     """Encode, program and arrange one pack.
 

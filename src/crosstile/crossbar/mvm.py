@@ -4,7 +4,8 @@
 ``tables``     bit-serial inputs behind a real converter on the CPU: the fused look-up kernel.
 ``planes``     everything else: one exact product for each plane and segment, then a fused conversion.
 
-Each is exact against :mod:`crosstile.crossbar.reference`: equal codes for deterministic chips, equal distributions for noisy ones.
+Each is exact against :mod:`crosstile.crossbar.reference`: equal codes for deterministic chips, equal
+distributions for noisy ones.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ def choose_mode(pack: PackMatrix, chip: ChipSpec, adc: AdcRange | None, *, signe
     if adc is None or _converter_changes_nothing(pack, chip, adc, signed=signed):
         return "collapsed"
     bipolar = signed and chip.inputs.signed == "bipolar"
-    if device.type == "cpu" and chip.inputs.dac_bits == 1 and not bipolar and pack.grid.products == 1 and not pack.grid.double:
+    if (
+        device.type == "cpu"
+        and chip.inputs.dac_bits == 1
+        and not bipolar
+        and pack.grid.products == 1
+        and not pack.grid.double
+    ):
         return "tables"
     return "planes"
 
@@ -82,7 +89,8 @@ class PackEngine:
         mode = mode or choose_mode(pack, chip, adc, signed=signed, device=device)
         if mode == "collapsed":
             order = np.argsort(rows)  # whole channels in the order of a convolution kernel
-            folded = collapse(pack, len(rows), 2**magnitude_bits - 1).reordered(order)
+            step = chip.inputs.dac_bits
+            folded = collapse(pack, len(rows), 2**magnitude_bits - 1, step, -(-magnitude_bits // step)).reordered(order)
             return cls(pack, rows[order], mode, None, folded)
         if adc is None:
             raise ValueError(f"mode {mode!r} needs a converter; the chip has an ideal one")

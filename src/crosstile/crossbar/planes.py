@@ -10,18 +10,16 @@ from crosstile.crossbar import noise_torch
 from crosstile.crossbar.inputs import Index, Inputs
 from crosstile.crossbar.matrix import Segment
 from crosstile.crossbar.noise import quantile_table
-from crosstile.crossbar.reader import PackReader, Stream, in_chunks
+from crosstile.crossbar.reader import SQUARE_LIMIT, PackReader, Stream, in_chunks
 
 
 def run(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> Tensor:
     """Read all vectors; returns (n, outputs) in units of integer input times integer weight, float32."""
     totals, corrections = read(reader, inputs, rows, signed=signed, stream=stream)
-    return reader.decode(totals, corrections).to(torch.float32)  # type: ignore[no-any-return]
+    return reader.decode(totals, corrections if reader.needs_corrections else None)
 
 
-def read(
-    reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream
-) -> tuple[Tensor, Tensor]:
+def read(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> tuple[Tensor, Tensor]:
     """Return the shift-added codes (n, columns) and the row-sum corrections (n, outputs)."""
     pack, chip = reader.pack, reader.chip
     width = pack.columns + pack.unit_columns
@@ -29,7 +27,7 @@ def read(
     device = inputs.values.device
     dtype = torch.float32 if reader.totals_dtype is np.float32 else torch.float64
     totals = torch.zeros((n, width), dtype=dtype, device=device)
-    corrections = torch.zeros((n, pack.outputs), dtype=torch.float64, device=device)
+    corrections = torch.zeros((n if reader.needs_corrections else 0, pack.outputs), dtype=torch.float64, device=device)
     step = chip.inputs.dac_bits
     planes = -(-reader.magnitude_bits // step)
     unit_of_output = torch.from_numpy(pack.unit_of_output).to(device)
@@ -48,7 +46,7 @@ def read(
             if segment.correction.any() and not pack.unit_columns:
                 sums = inputs.row_sum(values, driven).to(torch.float64)
                 corrections += phase_sign * sums[:, None] * correction
-        if pack.unit_columns:
+        if pack.unit_columns and reader.needs_corrections:
             corrections += correction * reader.take_unit_columns(totals)[:, unit_of_output]
     return totals, corrections
 
@@ -59,7 +57,8 @@ def _digits(values: Tensor, plane: int, step: int, planes: int) -> Tensor:
         return values
     magnitude = values.abs().to(torch.int32)
     digit = ((magnitude >> (plane * step)) & (2**step - 1)).to(torch.float32)
-    return digit * values.sign()
+    result: Tensor = digit * values.sign()
+    return result
 
 
 def _product(reader: PackReader, segment: Segment, inputs: Inputs, digits: Tensor, driven: Index) -> Tensor:
@@ -79,25 +78,25 @@ def _product(reader: PackReader, segment: Segment, inputs: Inputs, digits: Tenso
 def _variance(
     reader: PackReader, segment: Segment, inputs: Inputs, digits: Tensor, driven: Index
 ) -> tuple[Tensor, Tensor] | None:
-    """Return (variance (n, columns) or (n, 1), scale (columns,)), or None without read noise."""
+    """Return (variance (n, columns) or (n, 1), root of its unit (columns,)), or None without read noise."""
     if segment.variance is None:
         return None
-    squares, unit = reader.squares()
-    matrix, scale = reader.variance_of(segment)
-    device = digits.device
-    name = ("scale", segment.number)
+    matrix, root = reader.variance_of(segment)
+    device, name = digits.device, ("root", segment.number)
     if name not in reader.tensors:
-        reader.tensors[name] = torch.from_numpy(scale * np.float32(unit)).to(device)
-        reader.tensors["squares", 0] = torch.from_numpy(squares).to(device)
+        reader.tensors[name] = torch.from_numpy(root).to(device)
         if matrix is not None:
             reader.tensors["variance", segment.number] = torch.from_numpy(matrix).to(device)
-    if unit == 1.0:
-        squared = digits * digits
-    else:
-        squared = torch.round(digits * digits * (1.0 / unit))
     if matrix is None:
-        return inputs.row_sum(squared, driven)[:, None], reader.tensors[name]
-    return inputs.product(squared, driven, reader.tensors["variance", segment.number]), reader.tensors[name]
+        return inputs.square_sum(digits, driven)[:, None], reader.tensors[name]
+    variance = reader.tensors["variance", segment.number]
+    squares = digits.to(variance.dtype).square()
+    if reader.chip.max_digit**2 <= SQUARE_LIMIT or variance.dtype == torch.float64:
+        return inputs.product(squares, driven, variance).to(torch.float32), reader.tensors[name]
+    # Squares of more than eight bits go in two halves, so that each product is exact in single precision.
+    high = torch.floor(squares / 256.0)
+    parts = [inputs.product(part, driven, variance) for part in (high, squares - 256.0 * high)]
+    return (256.0 * parts[0].to(torch.float64) + parts[1]).to(torch.float32), reader.tensors[name]
 
 
 def _convert(
@@ -114,18 +113,29 @@ def _convert(
     if sums.device.type == "cpu":
         _convert_cpu(reader, segment, sums, variance, key, counter, weight, totals)
         return
+    _convert_torch(reader, segment, sums, variance, key, counter, weight, totals)
+
+
+def _convert_torch(
+    reader: PackReader,
+    segment: Segment,
+    sums: Tensor,
+    variance: tuple[Tensor, Tensor] | None,
+    key: int,
+    counter: tuple[int, int],
+    weight: float,
+    totals: Tensor,
+) -> None:
     adc = reader.adc
-    if sums.dtype == torch.float64:
-        sums = sums.to(torch.float32)
+    sums = sums.to(torch.float32)
     if variance is not None:
         first, stride = counter
         counters = first + stride * torch.arange(len(sums), device=sums.device)
-        sums = sums + torch.sqrt(variance[0] * variance[1]) * noise_torch.normal(key, counters, sums.shape[1])
+        sums = sums + (torch.sqrt(variance[0]) * variance[1]) * noise_torch.normal(key, counters, sums.shape[1])
     codes = torch.round(sums * torch.from_numpy(reader.gain).to(sums.device))
     kept = codes.clamp(adc.lowest, adc.highest)
     reader.count((codes != kept).sum(dim=0).cpu().numpy(), len(sums))
-    sign = torch.from_numpy(segment.sign).to(device=sums.device, dtype=totals.dtype)
-    totals += weight * (sign * kept)
+    totals += (weight * torch.from_numpy(segment.sign)).to(device=sums.device, dtype=totals.dtype) * kept
 
 
 def _convert_cpu(
@@ -140,25 +150,24 @@ def _convert_cpu(
 ) -> None:
     from crosstile.crossbar import kernels
 
-    adc, total = reader.adc, totals.numpy()
+    adc, total, columns = reader.adc, totals.numpy(), sums.shape[1]
     source = sums.contiguous().numpy()
-    sign, factor = segment.sign.astype(np.float32), total.dtype.type(weight)
+    weights = (weight * segment.sign).astype(total.dtype)
     first, stride = counter
     counts: list[np.ndarray] = []
 
     def work(part: slice) -> None:
-        clipped = np.zeros(source.shape[1], dtype=np.int64)
+        clipped = np.zeros(columns, dtype=np.int64)
+        flat, into = source[part].reshape(-1), total[part].reshape(-1)
         if variance is None:
-            kernels.convert_sums(
-                source[part], reader.gain, adc.lowest, adc.highest, sign, factor, total[part], clipped
-            )
+            kernels.convert_sums(flat, columns, reader.gain, adc.lowest, adc.highest, weights, into, clipped)
         else:
             kernels.convert_sums_noisy(
-                source[part], variance[0].numpy()[part], variance[1].numpy(), np.uint64(key),
+                flat, columns, variance[0].numpy()[part], variance[1].numpy(), np.uint64(key),
                 np.uint64(first + stride * part.start), np.uint64(stride), quantile_table(),
-                reader.gain, adc.lowest, adc.highest, sign, factor, total[part], clipped,
+                reader.gain, adc.lowest, adc.highest, weights, into, clipped,
             )  # fmt: skip
         counts.append(clipped)
 
-    in_chunks(len(source), work)
+    in_chunks(len(source), work, size=8192)
     reader.count(np.sum(counts, axis=0), len(source))

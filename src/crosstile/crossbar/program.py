@@ -1,8 +1,8 @@
 """Programming: target levels of one array become the conductances that its cells really have.
 
-A level l of 0..L-1 is the conductance G = g_off + l u with u = (g_on - g_off) / (L - 1). Inside the engine conductances are
-"levels", (G - g_off) / u, so that an ideal cell is its digit. Every draw comes from a generator derived from
-(seed, trial, layer, array, purpose).
+A level l of 0..L-1 is the conductance G = g_off + l u with u = (g_on - g_off) / (L - 1). Inside the engine
+conductances are "levels", (G - g_off) / u, so that an ideal cell is its digit. Every draw comes from a
+generator derived from (seed, trial, layer, array, purpose).
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from crosstile.errors import SpecError
 from crosstile.nonidealities import Levels, ProgramEffect, ReadEffect
 from crosstile.nonidealities.stuck import StuckAt
 from crosstile.nonidealities.write_verify import WriteStatistics, WriteVerify
 from crosstile.specs.chip import ChipSpec
 
 FloatArray = npt.NDArray[np.float64]
+
+_MAX_NOISE_LEVELS = 1e6
 
 
 def derive_key(*parts: object) -> int:
@@ -76,14 +79,21 @@ def program_array(
         seed, trial, layer, array: name the generators.
         array_number: number of the array in the whole network, for maps of measured faults.
     """
-    window = Window.of(chip)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below, in words
+        return _program(targets, chip, (seed, trial, layer, array), array_number)
+
+
+def _program(
+    targets: FloatArray, chip: ChipSpec, place: tuple[int, int, str, int], array_number: int
+) -> ProgrammedArray:
+    layer, window = place[2], Window.of(chip)
     effects = [effect for effect in chip.cell.effects if not effect.is_identity]
     if not effects:
         return ProgrammedArray(targets, None, WriteStatistics(targets.size, targets.size, 0))
     target_s = window.to_siemens(targets)
     program = [e for e in effects if isinstance(e, ProgramEffect) and e.stage == "program"]
     verify = next((e for e in effects if isinstance(e, WriteVerify)), None)
-    rng = generator(seed, trial, layer, array, "program")
+    rng = generator(*place, "program")
 
     def write(wanted_s: FloatArray) -> FloatArray:
         g_s = wanted_s.copy()
@@ -97,14 +107,26 @@ def program_array(
         g_s, writes = write(target_s), WriteStatistics(targets.size, targets.size, 0)
     for effect in effects:
         if isinstance(effect, ProgramEffect) and effect.stage == "age":
-            g_s = effect.apply(g_s, target_s, window.levels, generator(seed, trial, layer, array, effect.kind))
+            g_s = effect.apply(g_s, target_s, window.levels, generator(*place, effect.kind))
     for effect in effects:
-        if isinstance(effect, StuckAt):
-            rng = generator(seed, trial, layer, array, effect.kind)
-            g_s = effect.apply_to_array(g_s, window.levels, rng, array_number)
+        if effect.stage == "fault":
+            rng = generator(*place, effect.kind)
+            if isinstance(effect, StuckAt):
+                g_s = effect.apply_to_array(g_s, window.levels, rng, array_number)
+            elif isinstance(effect, ProgramEffect):
+                g_s = effect.apply(g_s, target_s, window.levels, rng)
     variance = None
     for effect in effects:
         if isinstance(effect, ReadEffect):
             sigma = effect.sigma_s(g_s, window.levels) / window.unit_s
             variance = sigma**2 if variance is None else variance + sigma**2
+    if variance is not None and not variance.max(initial=0.0) <= _MAX_NOISE_LEVELS**2:  # catches NaN, too
+        raise SpecError(
+            f"layer {layer!r}: the read noise of a cell reaches {float(np.sqrt(variance.max())):.3g} levels; "
+            f"at most {_MAX_NOISE_LEVELS:.0e} can be computed with. Check sigma and its units."
+        )
+    if not np.isfinite(g_s).all():
+        raise SpecError(
+            f"layer {layer!r}: programmed conductances are not finite; check the sigma of the cell's effects and its unit."
+        )
     return ProgrammedArray(window.to_levels(g_s), variance, writes)

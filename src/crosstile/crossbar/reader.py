@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from crosstile.circuits.adc import AdcRange
+from crosstile.crossbar.exact import Part
 from crosstile.crossbar.matrix import PackMatrix, Segment, column_gains
 from crosstile.crossbar.program import derive_key
 from crosstile.specs.chip import ChipSpec
 
 SQUARE_LIMIT = 255
-"""Squared digits above this are rounded to it, so that sums of variances stay exact."""
+"""Largest squared digit (or half of one) that a product with variances takes, so that it is exact."""
+_VARIANCE_STEPS = 4095
+_FEWEST_STEPS = 255
 _CHUNK = 1024
 
 
@@ -73,7 +76,7 @@ class PackReader:
         self.coefficient = pack.column_coefficient * steps[pack.column_slice]
         self.clipping = Clipping.zero(chip.weights.slices)
         self.tensors: dict[tuple[str, int], Tensor] = {}
-        self._variance: dict[int, tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32]]] = {}
+        self._variance: dict[int, tuple[Part | None, npt.NDArray[np.float32]]] = {}
 
     @property
     def totals_dtype(self) -> type[np.float32] | type[np.float64]:
@@ -90,36 +93,39 @@ class PackReader:
         else:
             yield 1.0, values
 
-    def variance_of(self, segment: Segment) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32]]:
-        """Return a segment's variances as integers (rows, columns) and the scale of each column.
+    def variance_of(self, segment: Segment) -> tuple[Part | None, npt.NDArray[np.float32]]:
+        """Return a segment's variances as integers (rows, columns) and the square root of each column's unit.
 
-        There is no matrix when all driven cells of a column have the same variance. Rounding moves a cell's
-        variance by less than 0.5 % of the largest in its column, and sums are exact.
+        There is no matrix when all driven cells of a column have the same variance. A cell's variance is rounded to
+        between 1/4095 and 1/255 of the largest in its column, as finely as sums in single precision stay exact;
+        where that does not suffice (very many rows), the matrix is in double precision.
         """
         if segment.number not in self._variance:
             assert segment.variance is not None
             variance = segment.variance
             top = variance.max(axis=0)
             if bool((variance == top).all()):
-                self._variance[segment.number] = (None, top)
+                self._variance[segment.number] = (None, np.sqrt(top))
             else:
                 room = 2**24 // (len(variance) * min(self.chip.max_digit**2, SQUARE_LIMIT))
-                steps = np.float32(min(2 ** max(room.bit_length() - 1, 1) - 1, 4095))
+                exact = room >= _FEWEST_STEPS
+                steps = np.float32(min(room, _VARIANCE_STEPS) if exact else _VARIANCE_STEPS)
                 safe = np.where(top > 0, top, np.float32(1.0))
-                self._variance[segment.number] = (np.rint(variance / safe * steps), safe / steps)
+                integers = np.rint(variance / safe * steps)
+                matrix = integers if exact else integers.astype(np.float64)
+                self._variance[segment.number] = (matrix, np.sqrt(safe / steps))
         return self._variance[segment.number]
-
-    def squares(self) -> tuple[npt.NDArray[np.float32], float]:
-        """Return (squared digit by digit, rounded to at most :data:`SQUARE_LIMIT`; what one unit of it is worth)."""
-        squares = np.arange(self.chip.max_digit + 1, dtype=np.float64) ** 2
-        unit = max(squares[-1] / SQUARE_LIMIT, 1.0)
-        return np.rint(squares / unit).astype(np.float32), unit
 
     def count(self, clipped: npt.NDArray[np.int64], reads: int) -> None:
         """Add clipped codes (columns,) of ``reads`` conversions of each column."""
         by_group = clipped[: self.pack.columns].reshape(-1, self.pack.outputs).sum(axis=1)
         np.add.at(self.clipping.clipped, self.pack.column_slice, by_group)
         np.add.at(self.clipping.conversions, self.pack.column_slice, reads * self.pack.outputs)
+
+    @property
+    def needs_corrections(self) -> bool:
+        """True when decoding adds multiples of row sums."""
+        return any(segment.correction.any() for segment in self.pack.segments)
 
     def take_unit_columns(self, totals: Any) -> Any:
         """Return (n, unit columns) row sums that the unit columns measured, and clear them for the next segment."""
@@ -128,13 +134,27 @@ class PackReader:
         totals[:, unit] = 0
         return sums
 
-    def decode(self, totals: Any, corrections: Any) -> Any:
-        """Join shift-added codes (n, columns) with the row-sum corrections (n, outputs), in double precision."""
-        out = corrections
+    def decode(self, totals: Tensor, corrections: Tensor | None) -> Tensor:
+        """Join shift-added codes (n, columns) with the row-sum corrections (n, outputs); returns float32."""
+        outputs = self.pack.outputs
+        if totals.device.type == "cpu":
+            from crosstile.crossbar import kernels
+
+            out = torch.empty((len(totals), outputs), dtype=torch.float32)
+            fixed = np.zeros((0, outputs)) if corrections is None else corrections.numpy()
+            source, target = totals.numpy(), out.numpy()
+            in_chunks(
+                len(source),
+                lambda part: kernels.decode(
+                    source[part], self.coefficient, outputs, fixed[part] if len(fixed) else fixed, target[part]
+                ),
+                size=8192,
+            )
+            return out
+        total = torch.zeros((), dtype=torch.float64, device=totals.device) if corrections is None else corrections
         for group, coefficient in enumerate(self.coefficient):
-            at = group * self.pack.outputs
-            out = out + float(coefficient) * totals[:, at : at + self.pack.outputs]
-        return out
+            total = total + float(coefficient) * totals[:, group * outputs : (group + 1) * outputs].to(torch.float64)
+        return total.to(torch.float32)
 
 
 @lru_cache(maxsize=4)
@@ -142,10 +162,10 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="crosstile")
 
 
-def in_chunks(total: int, work: Callable[[slice], None]) -> None:
+def in_chunks(total: int, work: Callable[[slice], object], size: int = _CHUNK) -> None:
     """Run ``work`` on slices of ``range(total)``, side by side on as many threads as torch uses."""
     workers = torch.get_num_threads()
-    size = max(1, min(_CHUNK, -(-total // workers)))
+    size = max(1, min(size, -(-total // workers)))
     parts = [slice(i, min(i + size, total)) for i in range(0, total, size)]
     if workers == 1 or len(parts) == 1:
         for part in parts:

@@ -1,8 +1,9 @@
 """The oracle: what the hardware does, digit by digit, in double precision. Slow, and obviously right.
 
-For each array, read, phase and plane: drive the rows of one segment with one digit of each input, add up the currents of each
-column, take away what is taken away in analog, convert, and shift-add the code. Nothing is folded, batched or
-skipped. Read noise is drawn for each cell at each read. The fast engine is tested against this file.
+For each array, read, phase and plane: drive the rows of one segment with one digit of each input, add up the
+currents of each column, take away what is taken away in analog, convert, and shift-add the code. Nothing is
+folded, batched or skipped. Read noise is drawn for each cell at each read. The fast engine is tested against
+this file.
 
 Shared with the engine are only the programmed cells (:func:`crosstile.crossbar.program.program_array`), the grid that
 conductances are kept on, and the definition of a converter (:func:`crosstile.circuits.adc.convert`).
@@ -138,12 +139,12 @@ def reference_mvm(
                 """Return the currents of one column, in levels times digits, for driven (n, rows of the segment)."""
                 part = slice(start, start + driven.shape[1])
                 grid = 2.0**fraction
-                levels = np.rint((cells.levels[part, column] + off) * grid) / grid  # noqa: B023
+                levels = np.rint((cells.levels[part, column] + off) * grid) / grid
                 current = np.zeros(len(driven))
                 for v in range(len(driven)):
                     seen = levels
                     if read_rng is not None:
-                        seen = levels + sigma[part, column] * read_rng.standard_normal(len(levels))  # noqa: B023
+                        seen = levels + sigma[part, column] * read_rng.standard_normal(len(levels))
                     current[v] = float(np.dot(driven[v], seen))
                 return current
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from crosstile.crossbar import kernels
+from crosstile.crossbar.exact import Part
 from crosstile.crossbar.inputs import Index, Inputs
 from crosstile.crossbar.noise import population_table, quantile_table
 from crosstile.crossbar.reader import PackReader, Stream, in_chunks
@@ -16,7 +17,8 @@ from crosstile.crossbar.reader import PackReader, Stream, in_chunks
 def run(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> Tensor:
     """Read all vectors; returns (n, outputs) in units of integer input times integer weight, float32."""
     totals, corrections = read(reader, inputs, rows, signed=signed, stream=stream)
-    return torch.from_numpy(reader.decode(totals, corrections).astype(np.float32))
+    fixed = torch.from_numpy(corrections) if reader.needs_corrections else None
+    return reader.decode(torch.from_numpy(totals), fixed)
 
 
 def read(
@@ -33,7 +35,7 @@ def read(
     ]
     n = len(phases[0][1])
     totals = np.zeros((n, padded), dtype=reader.totals_dtype)
-    weights = np.exp2(np.arange(bits)).astype(totals.dtype)
+    powers = np.exp2(np.arange(bits))
     gain = _pad(reader.gain, padded)
     corrections = np.zeros((n, pack.outputs))
     for segment in pack.segments:
@@ -49,26 +51,34 @@ def read(
                 variance_tables = _tables(integers, depth, padded)
         row_sum = np.zeros(n)
         for phase, (phase_sign, vectors) in enumerate(phases):
-            sign = _pad(segment.sign.astype(np.float32), padded) * np.float32(phase_sign)
+            sign = _pad(segment.sign.astype(np.float32), padded)
+            weights = (phase_sign * powers[:, None] * sign).astype(totals.dtype)
             key = np.uint64(stream.key(pack.number, segment.number, phase))
             clipped: list[npt.NDArray[np.int64]] = []
 
             def work(part: slice) -> None:
                 planes = np.empty((part.stop - part.start, bits, depth // 8), dtype=np.uint8)
                 for first in range(0, bits, 8):
-                    kernels.pack_planes(vectors[part], driven, first, planes, first)  # noqa: B023
+                    kernels.pack_planes(vectors[part], driven, first, planes, first)
                 counts = np.zeros(padded, dtype=np.int64)
-                if segment.variance is None:  # noqa: B023
+                if segment.variance is None:
                     kernels.read_tables(
-                        planes, tables, gain, adc.lowest, adc.highest, sign, weights, totals[part], counts  # noqa: B023
+                        planes,
+                        tables,
+                        gain,
+                        adc.lowest,
+                        adc.highest,
+                        weights,
+                        totals[part],
+                        counts,
                     )
                 else:
                     kernels.read_tables_noisy(
-                        planes, tables, variance_tables, scale, population_table(), key,  # noqa: B023
+                        planes, tables, variance_tables, scale, population_table(), key,
                         np.uint64(stream.first_vector + part.start), quantile_table(),
-                        gain, adc.lowest, adc.highest, sign, weights, totals[part], counts,  # noqa: B023
+                        gain, adc.lowest, adc.highest, weights, totals[part], counts,
                     )  # fmt: skip
-                clipped.append(counts)  # noqa: B023
+                clipped.append(counts)
 
             in_chunks(n, work)
             reader.count(np.sum(clipped, axis=0), n * bits)
@@ -81,7 +91,7 @@ def read(
     return totals, corrections
 
 
-def _tables(matrix: npt.NDArray[np.float32], depth: int, padded: int) -> npt.NDArray[np.float32]:
+def _tables(matrix: Part, depth: int, padded: int) -> npt.NDArray[np.float32]:
     filled = np.zeros((depth, padded), dtype=np.float32)
     filled[: matrix.shape[0], : matrix.shape[1]] = matrix
     tables = np.empty((padded // kernels.BLOCK, depth // 8, 256, kernels.BLOCK), dtype=np.float32)

@@ -60,6 +60,5 @@ def load_dataset(
     near = difflib.get_close_matches(name_or_path, _NAMES, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise DataError(
-        f"unknown data set {name_or_path!r}{hint}; allowed are {', '.join(_NAMES)} "
-        "or the path of an .npz file"
+        f"unknown data set {name_or_path!r}{hint}; allowed are {', '.join(_NAMES)} or the path of an .npz file"
     )

@@ -121,15 +121,13 @@ def checked_labels(y: Array, images: int, what: str, classes: int | None = None)
     bad = np.flatnonzero(y < 0)
     if bad.size:
         raise DataError(
-            f"{what}: {bad.size} negative labels, the first at index {bad[0]} ({y[bad[0]]}); "
-            "labels count from 0"
+            f"{what}: {bad.size} negative labels, the first at index {bad[0]} ({y[bad[0]]}); labels count from 0"
         )
     top = (classes if classes is not None else 1_000_000) - 1  # a cap, so that a stray label is seen
     bad = np.flatnonzero(y > top)
     if bad.size:
         raise DataError(
-            f"{what}: {bad.size} labels above {top}, the first at index {bad[0]} ({y[bad[0]]}); "
-            f"allowed are 0 to {top}"
+            f"{what}: {bad.size} labels above {top}, the first at index {bad[0]} ({y[bad[0]]}); allowed are 0 to {top}"
         )
     return y.astype(np.int64)
 

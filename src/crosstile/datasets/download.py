@@ -77,9 +77,7 @@ def fetch(resource: Resource, folder: Path, progress: Progress | None = None) ->
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{resource.filename}.", suffix=".part", dir=folder)
     except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be written ({error}); name a data folder with the files"
-        ) from error
+        raise DataError(f"{folder}: cannot be written ({error}); name a data folder with the files") from error
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -99,22 +97,18 @@ def fetch(resource: Resource, folder: Path, progress: Progress | None = None) ->
         part.unlink(missing_ok=True)
 
 
-def missing(
-    name: str, looked_for: Sequence[str], folders: Sequence[Path], resources: Sequence[Resource]
-) -> str:
+def missing(name: str, looked_for: Sequence[str], folders: Sequence[Path], resources: Sequence[Resource]) -> str:
     """Return the message for files found nowhere: what, where searched, and how to place them by hand."""
     addresses = ", ".join(resource.url for resource in resources)
     places = ", ".join(str(folder) for folder in folders)
     return (
         f"data set {name}: found none of {', '.join(looked_for)} in {places}; "
         f"load by hand from {addresses} and place in one of these folders, or name the folder that holds "
-        "it with the data-dir option or the environment variable CROSSTILE_DATA"
+        "it with --data-dir or the environment variable CROSSTILE_DATA"
     )
 
 
-def _stream(
-    resource: Resource, write: Callable[[bytes], object], progress: Progress | None
-) -> tuple[int, str]:
+def _stream(resource: Resource, write: Callable[[bytes], object], progress: Progress | None) -> tuple[int, str]:
     digest = hashlib.md5(usedforsecurity=False)
     received = 0
     request = urllib.request.Request(resource.url, headers={"User-Agent": "crosstile"})

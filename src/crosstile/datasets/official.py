@@ -199,6 +199,4 @@ def _dataset(
         x_calibration, origin = x_train[:CALIBRATION_IMAGES], TRAINING_ORIGIN
     else:
         x_calibration, origin = calibration_tail(x)
-    return Dataset(
-        name, x, y, x_calibration, origin, mean, std, classes, source, licence, reference, x_train, y_train
-    )
+    return Dataset(name, x, y, x_calibration, origin, mean, std, classes, source, licence, reference, x_train, y_train)

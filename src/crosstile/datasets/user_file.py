@@ -59,9 +59,7 @@ def load_npz_dataset(path: Path) -> Dataset:
         x_calibration, origin = x_train[:CALIBRATION_IMAGES], TRAINING_ORIGIN
     else:
         x_calibration, origin = calibration_tail(x)
-        origin = origin.replace(
-            "no training images were found", "the file holds neither x_calibration nor x_train"
-        )
+        origin = origin.replace("no training images were found", "the file holds neither x_calibration nor x_train")
     channels = x.shape[1]
     highest = max(int(part.max()) for part in (y, y_train) if part is not None)
     return Dataset(
@@ -108,9 +106,7 @@ def _per_channel(value: Array | None, default: float, channels: int, what: str) 
     if value is None:
         return (default,) * channels
     if value.shape != (channels,) or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
-        raise DataError(
-            f"{what}: {value.dtype} of shape {tuple(value.shape)}; needed: {channels} finite numbers"
-        )
+        raise DataError(f"{what}: {value.dtype} of shape {tuple(value.shape)}; needed: {channels} finite numbers")
     if default == 1.0 and not (value > 0).all():
         raise DataError(f"{what}: {value.tolist()}; each must be greater than 0")
     return tuple(float(v) for v in value)

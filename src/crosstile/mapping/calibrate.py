@@ -62,16 +62,16 @@ def converter_spans(layer: MappedLayer, x: Tensor, percentile: float) -> npt.NDA
     chip, scale = layer.chip, layer.scale
     ideal: ChipSpec = chip.replaced(cell__effects=()) if chip.cell.effects else chip
     q = scale.quantise(x.detach()[: max(1, min(len(x), 32))])
-    vectors = layer.make_inputs(q).vectors(q)
-    vectors = vectors[:: max(1, len(vectors) // _MAX_VECTORS)][:_MAX_VECTORS].cpu().numpy()
+    seen = layer.make_inputs(q).vectors(q)
+    vectors = seen[:: max(1, len(seen) // _MAX_VECTORS)][:_MAX_VECTORS].cpu().numpy()
     two_phase = scale.signed and chip.inputs.signed == "two_phase"
     phases = [np.maximum(vectors, 0), np.maximum(-vectors, 0)] if two_phase else [vectors]
     step = chip.inputs.dac_bits
     digits = []
     for part in phases:
         magnitude, sign = np.abs(part).astype(np.int64), np.sign(part)
-        for plane in range(-(-scale.magnitude_bits // step)):
-            digits.append(((magnitude >> (plane * step)) & (2**step - 1)) * sign)
+        shifts = range(0, scale.magnitude_bits, step)
+        digits += [((magnitude >> shift) & (2**step - 1)) * sign for shift in shifts]
     driven = np.concatenate(digits).astype(np.float32)
     sums: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(chip.weights.slices)]
     for number, pack in enumerate(layer.plan.packs[:4]):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from crosstile.errors import ModelError
 from crosstile.mapping.plan import LayerShape
+from crosstile.specs.base import near_match
 
 MAPPABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -74,6 +75,14 @@ def mappable_layers(network: nn.Module, digital: Sequence[str] = ()) -> dict[str
         ModelError: no layer can be mapped, or a subclass computes something that the base class does not.
     """
     found: dict[str, nn.Module] = {}
+    names = [name for name, _ in network.named_modules()]
+    for pattern in digital:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ModelError(
+                f"no layer is called {pattern!r}, which was to stay digital; the network has "
+                f"{', '.join(name for name in names if name)}"[:600]
+                + f"{near_match(pattern, names)}."
+            )
     for name, module in network.named_modules():
         if not isinstance(module, MAPPABLE) or is_kept_digital(name, digital):
             continue
@@ -90,9 +99,7 @@ def mappable_layers(network: nn.Module, digital: Sequence[str] = ()) -> dict[str
     return found
 
 
-def run_hooked(
-    network: nn.Module, x: Tensor, hooks: dict[nn.Module, Callable[[nn.Module, Any, Any], None]]
-) -> Any:
+def run_hooked(network: nn.Module, x: Tensor, hooks: dict[nn.Module, Callable[[nn.Module, Any, Any], None]]) -> Any:
     """Run the network once in inference mode with forward hooks, removed whatever happens."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
     try:
@@ -117,7 +124,7 @@ def capture(network: nn.Module, x: Tensor, digital: Sequence[str] = ()) -> Captu
     """
     layers = mappable_layers(network, digital)
     names = {module: name for name, module in layers.items()}
-    norms = {m: n for n, m in network.named_modules() if isinstance(m, _NORMS)}
+    norms: dict[nn.Module, str] = {m: n for n, m in network.named_modules() if isinstance(m, _NORMS)}
     result, batch = Capture(), x.shape[0]
     producers: dict[int, tuple[str, Tensor]] = {}
     norm_sources: dict[str, set[str | None]] = {}

@@ -160,9 +160,7 @@ def make_packs(shape: LayerShape, chip: ChipSpec) -> tuple[Pack, ...]:
         if count not in cache:
             cache[count] = _blocks(shape.channels * count, shape.kernel_area, chip)
         outputs = shape.outputs * count
-        packs.append(
-            Pack(first, count, shape.rows * count, outputs, cache[count], math.ceil(outputs / per_array))
-        )
+        packs.append(Pack(first, count, shape.rows * count, outputs, cache[count], math.ceil(outputs / per_array)))
     return tuple(packs)
 
 

@@ -24,8 +24,9 @@ from crosstile.specs.chip import ChipSpec
 class MappedNetwork(nn.Module):
     """A network whose linear and convolutional layers compute on arrays.
 
-    Calling it reads the arrays: with read noise, each call gives new draws, numbered by sample, so that a sample's result does not
-    depend on its batch. :meth:`program` writes another chip; :meth:`seek` goes back to a sample.
+    Calling it reads the arrays: with read noise, each call gives new draws, numbered by sample, so that a
+    sample's result does not depend on its batch. :meth:`program` writes another chip; :meth:`seek` goes back
+    to a sample.
     """
 
     def __init__(self, network: nn.Module, layers: dict[str, MappedLayer], chip: ChipSpec, seed: int) -> None:
@@ -109,12 +110,10 @@ def map_network(
     """Map a trained network to the arrays of a chip.
 
     Args:
-        model: any ``nn.Module`` in which products of weights are ``nn.Linear``, ``nn.Conv1d`` or ``nn.Conv2d`` called as modules.
-        chip: the chip.
-        calibration: (batch, ...) inputs that set scales and converter ranges; a hundred or so are enough.
-        seed: of everything random.
-        digital: patterns of names of layers that stay digital.
-        progress: called with a few words at each step.
+        model: any ``nn.Module`` in which products of weights are ``nn.Linear``, ``nn.Conv1d`` or
+        ``nn.Conv2d`` called as modules. chip: the chip. calibration: (batch, ...) inputs that set scales and
+        converter ranges; a hundred or so are enough. seed: of everything random. digital: patterns of names
+        of layers that stay digital. progress: called with a few words at each step.
 
     Returns:
         a new network, programmed as chip number 0. The original is not touched.
@@ -152,6 +151,8 @@ def map_network(
     say("check")
     check_nothing_bypasses(result, x[:2], digital=[f"network.{pattern}" for pattern in digital])
     result.seek(0)
+    for layer in result.layers.values():
+        layer.reset_counts()
     return result
 
 

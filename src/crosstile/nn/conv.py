@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crosstile.crossbar.inputs import ConvInputs, Inputs
@@ -40,7 +40,9 @@ class _MappedConv(MappedLayer):
             self.pad_first = [*edges[1]] if one else [*edges[1], *edges[0]]
         elif isinstance(source.padding, str):
             if source.padding != "valid":
-                raise ModelError(f"layer {name!r}: padding {source.padding!r} is not known; use 'same', 'valid' or numbers.")
+                raise ModelError(
+                    f"layer {name!r}: padding {source.padding!r} is not known; use 'same', 'valid' or numbers."
+                )
         elif self.pad_mode != "constant":
             sides = [p for p in reversed(source.padding) for _ in range(2)]
             self.pad_first = sides

@@ -25,8 +25,8 @@ from crosstile.mapping.plan import LayerPlan, LayerShape, Pack, plan_layer
 from crosstile.specs.chip import ChipSpec
 
 FloatArray = npt.NDArray[np.float64]
-_CHUNK_VECTORS = 16384
-_CHUNK_ENTRIES = 8_000_000
+_CHUNK_ENTRIES = 16_000_000
+"""Largest vectors x (rows or columns) at once: bounds memory, whatever the batch."""
 
 
 @dataclass
@@ -93,7 +93,9 @@ class MappedLayer(nn.Module):
         self.plan: LayerPlan = plan_layer(shape, chip)
         flat = weight.reshape(weight.shape[0], -1)
         if not np.isfinite(flat).all():
-            raise ModelError(f"layer {name!r}: weights contain {int((~np.isfinite(flat)).sum())} values that are not finite.")
+            raise ModelError(
+                f"layer {name!r}: weights contain {int((~np.isfinite(flat)).sum())} values that are not finite."
+            )
         integers, scale = quantise_weights(flat, chip.weights)
         self.weight = flat.astype(np.float32)
         self.integers = integers.astype(np.float32)
@@ -118,7 +120,9 @@ class MappedLayer(nn.Module):
         for local in range(pack.groups):
             group = pack.first_group + local
             part = values[group * shape.outputs : (group + 1) * shape.outputs]
-            matrix[local * shape.rows : (local + 1) * shape.rows, local * shape.outputs : (local + 1) * shape.outputs] = part.T
+            matrix[
+                local * shape.rows : (local + 1) * shape.rows, local * shape.outputs : (local + 1) * shape.outputs
+            ] = part.T
         return matrix
 
     def pack_rows(self, pack: Pack) -> npt.NDArray[np.int64]:
@@ -204,11 +208,9 @@ class MappedLayer(nn.Module):
         inputs = self.make_inputs(q)
         vectors = q.shape[0] * inputs.positions
         per_sample = -(-vectors // samples)
-        stream = Stream(
-            self.state.seed, self.state.trial, self.name, self.calls, self.state.first_sample * per_sample
-        )
+        stream = Stream(self.state.seed, self.state.trial, self.name, self.calls, self.state.first_sample * per_sample)
         rows, columns = self.shape.rows * self.shape.groups, self.plan.packs[0].outputs * self.chip.weights.slices * 2
-        limit = max(1, min(_CHUNK_VECTORS, _CHUNK_ENTRIES // max(rows, columns)))
+        limit = max(1, _CHUNK_ENTRIES // max(rows, columns))
         per_chunk = max(1, limit // inputs.positions)
         engines = self.engines(q.device)
         signed, bits = self.scale.signed, self.scale.magnitude_bits
@@ -246,7 +248,7 @@ class MappedLayer(nn.Module):
         q = self.scale.quantise(x)
         sums = self.matmul(q, self.state.batch if q.shape[0] % self.state.batch == 0 else q.shape[0])
         self.calls += 1
-        return sums.mul(self.weight_scale * self.scale.scale)
+        return sums.mul_(self.weight_scale * self.scale.scale)
 
     def extra_repr(self) -> str:
         """Shown in ``print(network)``."""

@@ -30,7 +30,9 @@ def build_effects(value: Any, *, units_required: bool) -> tuple[Effect, ...]:
             effects.append(item)
             continue
         if not isinstance(item, Mapping) or not isinstance(item.get("kind"), str):
-            raise ValueError(f"effect {number}: a mapping with a text field 'kind' is wanted; known: {', '.join(EFFECTS)}")
+            raise ValueError(
+                f"effect {number}: a mapping with a text field 'kind' is wanted; known: {', '.join(EFFECTS)}"
+            )
         try:
             effect = validate(EFFECTS.get(item["kind"]), item, origin=f"effect {number}", units_required=units_required)
         except SpecError as error:

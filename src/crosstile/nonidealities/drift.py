@@ -1,7 +1,7 @@
 """Conductance drift: g(t) = g(t0) (t / t0)^(-nu), nu drawn once a cell from N(nu_mean, nu_std), floored at 0.
 
-The power law of structural relaxation in PCM (Ielmini et al., IEEE Trans. Electron Devices 54, 308 (2007)). At t = t0 it is the
-identity.
+The power law of structural relaxation in PCM (Ielmini et al., IEEE Trans. Electron Devices 54, 308 (2007)).
+At t = t0 it is the identity.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read noise: each read of a cell sees g + sigma(g) z with a fresh standard normal z.
 
-For a linear column the noise of one read is exactly normal with variance sum_i v_i^2 sigma_ij^2, independent over columns
-and reads; the engine draws that one number instead of one a cell.
+For a linear column the noise of one read is exactly normal with variance sum_i v_i^2 sigma_ij^2, independent
+over columns and reads; the engine draws that one number instead of one a cell.
 """
 
 from __future__ import annotations

@@ -77,4 +77,4 @@ def _load_map(path: str) -> npt.NDArray[np.int8]:
         raise SpecError(f"the stuck-at map {path} cannot be read ({error}); {hint}.") from None
     if faults.ndim != 3 or 0 in faults.shape or faults.dtype.kind not in "iu" or not np.isin(faults, (-1, 0, 1)).all():
         raise SpecError(f"the stuck-at map {path} has shape {faults.shape}, type {faults.dtype}; {hint}.")
-    return faults.astype(np.int8)
+    return np.asarray(faults, dtype=np.int8)

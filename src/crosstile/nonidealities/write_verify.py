@@ -1,7 +1,8 @@
 """Write-verify: write, read back, and write again while the cell is outside its tolerance.
 
-Each rewrite is an independent draw of the program effects. With tolerance tau and one-write error distribution F the accepted
-error is F conditioned on |error| <= tau, up to the share of cells that the iteration limit leaves outside.
+Each rewrite is an independent draw of the program effects. With tolerance tau and one-write error
+distribution F the accepted error is F conditioned on |error| <= tau, up to the share of cells that the
+iteration limit leaves outside.
 """
 
 from __future__ import annotations
@@ -47,9 +48,7 @@ class WriteVerify(Effect):
         """True when each cell is written once, whatever it reads."""
         return self.max_iterations == 1
 
-    def apply(
-        self, target_s: Array, levels: Levels, write: Callable[[Array], Array]
-    ) -> tuple[Array, WriteStatistics]:
+    def apply(self, target_s: Array, levels: Levels, write: Callable[[Array], Array]) -> tuple[Array, WriteStatistics]:
         """Write until within tolerance; ``write(targets)`` performs one open-loop write of flat targets."""
         flat = target_s.ravel()
         g = write(flat)

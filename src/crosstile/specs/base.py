@@ -18,9 +18,7 @@ class Spec(BaseModel):
     Built from Python, physical quantities are SI floats; read from YAML they must be strings with a unit.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     def replaced(self, **changes: Any) -> Any:
         """Return a copy with the given fields changed and everything validated again.
@@ -43,9 +41,12 @@ class Spec(BaseModel):
 def _quantity(dimension: str) -> BeforeValidator:
     def parse(value: object, info: ValidationInfo) -> object:
         from_text = bool(info.context and info.context.get("units_required"))
-        if not from_text and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)  # Python callers speak SI
-        return parse_quantity(value, dimension)
+        try:
+            if not from_text and isinstance(value, (int, float)) and not isinstance(value, bool):
+                return float(value)  # Python callers speak SI
+            return parse_quantity(value, dimension)
+        except OverflowError as error:
+            raise ValueError(str(error)) from None
 
     return BeforeValidator(parse)
 
@@ -68,9 +69,7 @@ Ratio = Annotated[float, _quantity("ratio")]
 _S = TypeVar("_S", bound=Spec)
 
 
-def validate(
-    model: type[_S], data: object, *, origin: str, units_required: bool = False
-) -> _S:
+def validate(model: type[_S], data: object, *, origin: str, units_required: bool = False) -> _S:
     """Validate ``data`` as ``model``; every failure is a :class:`SpecError` that names field, value and fix."""
     if not isinstance(data, Mapping):
         raise SpecError(f"{origin}: a mapping of fields is wanted, found {type(data).__name__}.")
@@ -116,12 +115,14 @@ def _fields_at(model: type[Spec], location: list[str]) -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"a {type(value).__name__} too long to show"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def near_match(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` when something known is close to ``name``, else nothing."""
+    """Return ``" (did you mean 'x'?)"`` when something known is close to ``name``, else nothing."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
+    return f" (did you mean {close[0]!r}?)" if close else ""

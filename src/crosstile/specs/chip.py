@@ -38,7 +38,9 @@ class WeightSpec(Spec):
         if self.bits is None and self.encoding != "differential":
             raise ValueError(f"continuous conductances need encoding 'differential', found {self.encoding!r}")
         if self.flip and self.encoding == "differential":
-            raise ValueError("flip complements a column of offset or two's complement digits; a differential pair has none")
+            raise ValueError(
+                "flip complements a column of offset or two's complement digits; a differential pair has none"
+            )
         if self.row_sum == "unit_column" and self.encoding == "differential":
             raise ValueError("row_sum: unit_column has no use with encoding 'differential'; remove it")
         return self
@@ -110,7 +112,7 @@ class ArraySpec(Spec):
     """Word lines driven in one read (partial word-line activation); ``null`` drives all."""
     read_voltage_v: Voltage = Field(default=0.2, alias="read_voltage", gt=0, le=10)
     """Voltage of the largest input digit."""
-    read_time_s: Time = Field(default=100e-9, alias="read_time", gt=0, le=1.0)
+    read_time_s: Time = Field(default=100e-9, alias="read_time", ge=1e-15, le=1.0)
     """Length of one read pulse with settling."""
     off_current: Literal["cancelled", "converted"] = "cancelled"
     """Current of g_off: taken away by a replica before the converter, or converted and removed digitally."""
@@ -172,7 +174,11 @@ class ChipSpec(Spec):
                 f"weights.cell_bits is {weights.cell_bits}, but cell {self.cell.name!r} holds at most "
                 f"{self.cell.max_bits} bits; lower cell_bits or choose another cell"
             )
-        if self.array.off_current == "converted" and weights.encoding == "differential" and weights.difference == "analog":
+        if (
+            self.array.off_current == "converted"
+            and weights.encoding == "differential"
+            and weights.difference == "analog"
+        ):
             raise ValueError("a pair subtracted in analog has no off current to convert; set off_current: cancelled")
         if self.adc.bits is not None and self.adc.range == "lossless":
             if weights.continuous or self.array.off_current == "converted":

@@ -67,7 +67,7 @@ class ComponentUse(Spec):
     """Operand width of an adder or shift-adder; default: the width that loses nothing."""
     capacity_bits: Bits | None = Field(default=None, alias="capacity", gt=0, le=1e15)
     """Size of a memory or register; default: the size of the library figure."""
-    rate_hz: Frequency | None = Field(default=None, alias="rate", gt=0, le=1e12)
+    rate_hz: Frequency | None = Field(default=None, alias="rate", ge=1, le=1e12)
     """Operations per second of one instance; default: the library figure."""
     energy_j: Energy | None = Field(default=None, alias="energy", ge=0, le=1.0)
     """Replaces the energy of every action, at this chip's node and widths; needs ``source``."""
@@ -83,10 +83,15 @@ class ComponentUse(Spec):
     @model_validator(mode="after")
     def _replacements_have_a_source(self) -> ComponentUse:
         if self.replaces and self.source is None:
-            raise ValueError(
-                f"{', '.join(self.replaces)} replaces a library figure; add source: where it comes from"
-            )
+            raise ValueError(f"{', '.join(self.replaces)} replaces a library figure; add source: where it comes from")
         return self
+
+    @field_validator("count")
+    @classmethod
+    def _count_is_not_vanishing(cls, value: float | None) -> float | None:
+        if value is not None and value < 1e-6:  # times and energies are divided by it
+            raise ValueError(f"count is {value:.3g}; one instance for a million units is the least")
+        return value
 
     @property
     def replaces(self) -> tuple[str, ...]:
@@ -118,13 +123,13 @@ class HardwareSpec(Spec):
 
     node_m: Length = Field(default=32e-9, alias="node", gt=0.5e-9, le=1e-6)
     """Technology node; library figures are scaled to it."""
-    clock_hz: Frequency = Field(default=1e9, alias="clock", gt=0, le=1e11)
+    clock_hz: Frequency = Field(default=1e9, alias="clock", ge=1, le=1e11)
     """Digital clock: drains the adders, and paces transfers whose component states no rate."""
     arrays_per_macro: int = Field(default=8, ge=1, le=65536)
     macros_per_tile: int = Field(default=4, ge=1, le=65536)
     tiles: int | None = Field(default=None, ge=1, le=10**7)
     """Tiles on the chip; ``null`` builds as many as the network needs."""
-    adcs_per_array: float | None = Field(default=None, gt=0, le=16384)
+    adcs_per_array: float | None = Field(default=None, ge=1e-6, le=16384)
     """Converters per array (below 1: one converter serves several arrays). Default 1."""
     columns_per_adc: int | None = Field(default=None, ge=1, le=16384)
     """The same as a sharing of columns: one converter for each so many columns of an array."""
@@ -140,7 +145,7 @@ class HardwareSpec(Spec):
     @field_validator("components", mode="after")
     @classmethod
     def _roles_and_names(cls, value: dict[str, ComponentUse]) -> dict[str, ComponentUse]:
-        from crosstile.cost.library import check_name  # only here: specs must not need cost to be imported
+        from crosstile.cost.library import check_name, is_path, load_component  # late: cost imports specs
 
         for key, use in value.items():
             if use.role is None and key not in ROLES:
@@ -149,7 +154,7 @@ class HardwareSpec(Spec):
                     "Under a free name say its role, such as role: static for area and leakage only"
                 )
             try:
-                check_name(use.component)
+                (load_component if is_path(use.component) else check_name)(use.component)
             except SpecError as error:
                 raise ValueError(f"{key}: {error}".rstrip(".")) from None
             role = use.role or key
@@ -200,6 +205,4 @@ class HardwareSpec(Spec):
             return self.adcs_for(columns)
         if use.count is not None:
             return use.count
-        return (
-            float({"dac": rows, "sample_hold": columns}.get(role, 1)) if use.per in (None, "array") else 1.0
-        )
+        return float({"dac": rows, "sample_hold": columns}.get(role, 1)) if use.per in (None, "array") else 1.0

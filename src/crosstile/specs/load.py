@@ -49,7 +49,7 @@ def load_chip(name: str | Path) -> ChipSpec:
         SpecError: naming the field, what was found, and what is allowed.
     """
     path = _find(name, "chips")
-    return chip_from_mapping(read_yaml(path), str(name))
+    return chip_from_mapping(read_yaml(path), str(name), path.parent)
 
 
 def parse_chip(text: str, origin: str = "chip description") -> ChipSpec:
@@ -62,8 +62,18 @@ def chip_yaml(name: str | Path) -> str:
     return _find(name, "chips").read_text(encoding="utf-8")
 
 
-def chip_from_mapping(data: dict[str, Any], origin: str) -> ChipSpec:
-    """Validate a chip; ``cell`` is a mapping, a name of the library, or a mapping with ``from`` and changes."""
+def _beside(name: str, folder: Path | None) -> str:
+    """Return the path of a file named relative to a description; names of the library stay as they are."""
+    if folder is None or not name.endswith((".yaml", ".yml")):
+        return name
+    return str(folder / name)
+
+
+def chip_from_mapping(data: dict[str, Any], origin: str, folder: Path | None = None) -> ChipSpec:
+    """Validate a chip; ``cell`` is a mapping, a name of the library, or a mapping with ``from`` and changes.
+
+    Files that the description names (a cell, components) are looked for beside it, in ``folder``.
+    """
     cell = data.get("cell")
     if isinstance(cell, str):
         cell = {"from": cell}
@@ -71,9 +81,18 @@ def chip_from_mapping(data: dict[str, Any], origin: str) -> ChipSpec:
         base = cell["from"]
         if not isinstance(base, str):
             raise SpecError(f"{origin}: cell.from: the name of a cell is wanted, found {base!r}.")
-        merged = read_yaml(_find(base, "cells"))
+        merged = read_yaml(_find(_beside(base, folder), "cells"))
         merged.update({key: value for key, value in cell.items() if key != "from"})
         data = {**data, "cell": merged}
+    hardware = data.get("hardware")
+    if isinstance(hardware, dict) and isinstance(hardware.get("components"), dict):
+        used = {
+            key: {**use, "component": _beside(use["component"], folder)}
+            if isinstance(use, dict) and isinstance(use.get("component"), str)
+            else use
+            for key, use in hardware["components"].items()
+        }
+        data = {**data, "hardware": {**hardware, "components": used}}
     return validate(ChipSpec, data, origin=origin, units_required=True)
 
 

@@ -25,7 +25,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: keys must be text, found {key!r}")
             if key in seen:
@@ -33,14 +33,25 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: Any) -> int:
+        number = int(super().construct_yaml_int(node))
+        if abs(number) >= 2**63:  # more digits than can be shown, or turned into a float
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: an integer of {number.bit_length()} bits is too large")
+        return number
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+
 
 def parse_yaml(text: str, origin: str) -> dict[str, Any]:
     """Parse one YAML mapping; every failure is a :class:`SpecError` that names ``origin`` and the line."""
     if len(text) > MAX_BYTES:
         raise SpecError(f"{origin}: {len(text)} characters; a description has at most {MAX_BYTES}.")
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader subclass
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, LookupError, AttributeError) as error:
+        # The last three: explicit tags on what they do not fit, such as !!int "".
         raise SpecError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise SpecError(f"{origin}: not valid YAML: nested too deeply.") from None
@@ -54,9 +65,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise SpecError(f"{path}: {path.stat().st_size} bytes; a description has at most {MAX_BYTES}.")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)  # never more: a device has no size and no end
+        if len(raw) > MAX_BYTES:
+            raise SpecError(f"{path}: more than {MAX_BYTES} bytes; a description has at most {MAX_BYTES}.")
+        text = raw.decode("utf-8")
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
         raise SpecError(f"{path}: is not UTF-8 text.") from None
+    except ValueError as error:  # a null byte in the name
+        raise SpecError(f"{str(path)!r}: cannot be read: {error}.") from None
     return parse_yaml(text, str(path))

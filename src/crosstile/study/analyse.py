@@ -61,7 +61,8 @@ def _run(mapped: MappedNetwork, x: Tensor, *, digital: bool) -> dict[str, dict[s
 def measured_plan(layer: MappedLayer, x: Tensor) -> LayerPlan:
     """Return the plan with the ohmic energy of real inputs on the programmed conductances.
 
-    Each driven cell dissipates G V^2 t with V in proportion to the input digit; the cells of a word line share its voltage.
+    Each driven cell dissipates G V^2 t with V in proportion to the input digit; the cells of a word line
+    share its voltage.
     """
     chip, scale = layer.chip, layer.scale
     q = scale.quantise(x)

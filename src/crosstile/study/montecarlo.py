@@ -57,7 +57,8 @@ def interval(per_trial: Sequence[float], samples: int) -> tuple[tuple[float, flo
 
     half = float(stdtrit(n - 1, 0.975)) * float(np.std(per_trial, ddof=1)) / math.sqrt(n)
     return (max(mean - half, 0.0), min(mean + half, 1.0)), (
-        f"Student's t over {n} programmed chips on the same {samples} test samples"
+        f"Student's t over {n} programmed chips on the same {samples} test samples; the choice of samples itself adds "
+        f"about +-{100 * 1.96 * math.sqrt(mean * (1 - mean) / samples):.2g} points that are not in it"
     )
 
 
@@ -93,4 +94,4 @@ def evaluate(
         if after_trial is not None:
             after_trial(accuracies)
     ci95, method = interval(accuracies, len(x))
-    return AccuracyResult(float(np.mean(accuracies)), ci95, tuple(accuracies), len(x), method)
+    return AccuracyResult(round(float(np.mean(accuracies)), 12), ci95, tuple(accuracies), len(x), method)

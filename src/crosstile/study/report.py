@@ -51,9 +51,7 @@ def render_report(result: Result) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(q=pretty, percent=percent, accuracy=accuracy_text)
     environment.filters.update(count=_count, decibel=_decibel, number=_number)
     source = files("crosstile.study").joinpath(_TEMPLATE).read_text(encoding="utf-8")
@@ -101,9 +99,7 @@ def _effects(chip: Mapping[str, Any]) -> list[str]:
     for effect in effects if isinstance(effects, (list, tuple)) else ():
         if isinstance(effect, Mapping):
             rest = ", ".join(f"{key} {_plain(item)}" for key, item in effect.items() if key != "kind")
-            shown.append(
-                f"{effect.get('kind', 'effect')}: {rest}" if rest else str(effect.get("kind", "effect"))
-            )
+            shown.append(f"{effect.get('kind', 'effect')}: {rest}" if rest else str(effect.get("kind", "effect")))
         else:
             shown.append(str(effect))
     return shown

@@ -188,9 +188,7 @@ def _components(result: Result) -> Figure:
                 "unit": label,
             }
         )
-    y_axis = axis(
-        "component", tickvals=list(range(len(parts))), ticktext=names, showgrid=False, zeroline=False
-    )
+    y_axis = axis("component", tickvals=list(range(len(parts))), ticktext=names, showgrid=False, zeroline=False)
     place = layout(
         110 + 26 * len(parts),
         24,

@@ -203,11 +203,7 @@ class LayerActivity(Section):
 
 def _as_mapping(value: object) -> object:
     """Take :class:`crosstile.mapping.plan.Activity` as it is."""
-    return (
-        dataclasses.asdict(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type)
-        else value
-    )
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 class LayerResult(Section):

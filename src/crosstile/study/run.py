@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,10 +62,17 @@ class RunOptions:
     def command(self) -> str:
         """Return the command line that repeats this run."""
         words = ["crosstile", "run", self.model, "--chip", self.chip]
-        for flag, value in (("--data", self.data), ("--weights", self.weights), ("--samples", self.samples)):
+        given = (
+            ("--data", self.data),
+            ("--data-dir", self.data_dir),
+            ("--weights", self.weights),
+            ("--samples", self.samples),
+        )
+        for flag, value in given:
             words += [flag, str(value)] if value is not None else []
         words += ["--trials", str(self.trials), "--seed", str(self.seed), "--batch", str(self.batch)]
         words += ["--device", self.device] if self.device != "cpu" else []
+        words += [] if self.download else ["--offline"]
         for name in self.digital:
             words += ["--digital", name]
         return shlex.join(words)
@@ -103,7 +110,9 @@ def _check(options: RunOptions) -> None:
     if options.device not in ("cpu", "cuda"):
         raise UsageError(f"--device must be cpu or cuda, found {options.device!r}.")
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch.")
+        raise UsageError(
+            "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch."
+        )
 
 
 def _load_data(options: RunOptions, loaded: LoadedModel, progress: Progress) -> tuple[Dataset, Tensor, Tensor, Tensor]:
@@ -140,7 +149,9 @@ def _check_outputs(loaded: LoadedModel, x: Tensor, data: Dataset) -> None:
         ) from error
     if not isinstance(out, Tensor) or out.dim() != 2 or out.shape[0] != min(2, len(x)):
         found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise DataError(f"network {loaded.name!r} must give (samples, classes) scores; on two samples it gives {found}.")
+        raise DataError(
+            f"network {loaded.name!r} must give (samples, classes) scores; on two samples it gives {found}."
+        )
     if not bool(torch.isfinite(out).all()):
         raise DataError(f"network {loaded.name!r} gives scores that are not finite; check weights and data.")
     if data.num_classes > out.shape[1]:
@@ -241,7 +252,9 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
     progress.stage("estimate cost")
     with clock.measure("estimate"):
         cost = estimate([analysis[name].plan for name in mapped.layers], chip).as_dict()
-    result = _assemble(options, loaded, data, chip, mapped, analysis, accuracy, digital, quantised, cost, clock, calibration)
+    result = _assemble(
+        options, loaded, data, chip, mapped, analysis, accuracy, digital, quantised, cost, clock, calibration
+    )
     resume.clear()
     return result
 
@@ -256,7 +269,9 @@ def _version() -> str:
     return importlib.metadata.version("crosstile")
 
 
-def _references(loaded: LoadedModel, data: Dataset, chip: ChipSpec, components: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _references(
+    loaded: LoadedModel, data: Dataset, chip: ChipSpec, components: list[dict[str, Any]]
+) -> list[dict[str, str]]:
     works = References()
     for text in chip.references:
         works.add(text, f"chip {chip.name}")
@@ -284,7 +299,9 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _layer_results(mapped: MappedNetwork, analysis: dict[str, LayerAnalysis], cost: dict[str, Any]) -> list[LayerResult]:
+def _layer_results(
+    mapped: MappedNetwork, analysis: dict[str, LayerAnalysis], cost: dict[str, Any]
+) -> list[LayerResult]:
     results = []
     for (name, layer), costs in zip(mapped.layers.items(), cost["layers"], strict=True):
         found, shape, plan = analysis[name], layer.shape, analysis[name].plan
@@ -371,7 +388,7 @@ def _assemble(
             "accuracy": Accuracy(
                 digital=digital, quantised=quantised, mean=accuracy.mean, ci95=accuracy.ci95,
                 per_trial=accuracy.per_trial, samples=accuracy.samples, method=accuracy.method,
-                drop=digital - accuracy.mean,
+                drop=round(digital - accuracy.mean, 12),
             ),
             "cost": cost_from_estimate(cost),
             "layers": _layer_results(mapped, analysis, cost),

@@ -113,13 +113,19 @@ def estimate_tables(model: str, report: Mapping[str, Any]) -> list[Table]:
     totals.add_column("value", overflow="fold")
     for name, value in (
         ("Energy", format_quantity(report["energy_j"], "J")),
-        ("Latency", f"{format_quantity(report['latency_s'], 's')}   (pipelined {format_quantity(report['latency_pipelined_s'], 's')})"),
+        (
+            "Latency",
+            f"{format_quantity(report['latency_s'], 's')}   (pipelined {format_quantity(report['latency_pipelined_s'], 's')})",
+        ),
         ("Throughput", f"{report['throughput_hz']:.4g} samples/s, pipelined"),
         ("Area", format_quantity(report["area_m2"], "m2")),
         ("Arrays", f"{report['arrays_used']} used, {report['tiles_built']} tiles"),
         ("Efficiency", f"{report['tops_per_w']:.4g} TOPS/W{_peak(report['tops_per_w_peak'])}"),
         ("Density", f"{report['tops_per_mm2']:.4g} TOPS/mm2{_peak(report['tops_per_mm2_peak'])}"),
-        ("Energy x delay", f"{format_quantity(report['edp_js'], 'J s')}   (x area {report['edap_jsm2'] * 1e6:.4g} J s mm2)"),
+        (
+            "Energy x delay",
+            f"{format_quantity(report['edp_js'], 'J s')}   (x area {report['edap_jsm2'] * 1e6:.4g} J s mm2)",
+        ),
         ("Cells used", _percent(report["cell_utilisation"])),
     ):
         totals.add_row(name, Text(value))
@@ -144,6 +150,4 @@ def estimate_tables(model: str, report: Mapping[str, Any]) -> list[Table]:
             f"{100 * part['energy_share']:.1f}", format_quantity(part["area_m2"], "m2", 3),
             f"{100 * part['area_share']:.1f}", Text(part["tag"]),
         )  # fmt: skip
-    basis = report["layers"][0]["energy_basis"] if report["layers"] else ""
-    parts.caption = Text("; ".join([f"cell energy: {basis}", *report["notes"]]), style="dim")
     return [totals, layers, parts]

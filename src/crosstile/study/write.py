@@ -38,9 +38,7 @@ def check_writable(directory: Path | str) -> None:
                 "name another output directory."
             )
     try:
-        with tempfile.TemporaryFile(
-            dir=directory
-        ):  # the only test that holds for root and network mounts too
+        with tempfile.TemporaryFile(dir=directory):  # the only test that holds for root and network mounts too
             pass
     except OSError as error:
         raise OutputError(

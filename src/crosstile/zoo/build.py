@@ -45,7 +45,7 @@ def build_model(spec: str, *, weights: Path | None = None, allow_untrained: bool
     if info is not None and weights is None and info.bundled_weights is None and not allow_untrained:
         raise ModelError(
             f"network {spec}: no weights are bundled and none were given; name a file of weights with the "
-            f"weights option ({info.weights_hint}), or allow untrained weights where accuracy does not matter"
+            f"--weights ({info.weights_hint}); `crosstile estimate` needs none"
         )
     model = _call_factory(spec if info is None else info.factory, seeded=info is not None)
     if weights is not None:
@@ -108,9 +108,7 @@ def _call_factory(spec: str, *, seeded: bool) -> nn.Module:
                 f"network {spec}: calling {attribute}() without arguments failed: {_text(error)}"
             ) from error
     if not isinstance(model, nn.Module):
-        raise ModelError(
-            f"network {spec}: {attribute}() returned a {type(model).__name__}, not a torch.nn.Module"
-        )
+        raise ModelError(f"network {spec}: {attribute}() returned a {type(model).__name__}, not a torch.nn.Module")
     return model
 
 

@@ -47,9 +47,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in found):
         stripped = {key.removeprefix("module."): value for key, value in found.items()}
     if sum(value.numel() * value.element_size() for value in stripped.values()) > SIZE_LIMIT:
-        raise ModelError(
-            f"{path}: its tensors would need more than {SIZE_LIMIT} bytes, the most that is read"
-        )
+        raise ModelError(f"{path}: its tensors would need more than {SIZE_LIMIT} bytes, the most that is read")
     for key, value in stripped.items():
         _check_finite(key, value, path)
     return stripped
@@ -105,9 +103,7 @@ def _check_file(path: Path) -> None:
                 size = max(size, sum(info.file_size for info in archive.infolist()))
                 broken = archive.testzip() if size <= SIZE_LIMIT else None  # torch.load does not compare
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"{path}: cannot be read as weights ({error}); save or copy the file anew"
-        ) from error
+        raise ModelError(f"{path}: cannot be read as weights ({error}); save or copy the file anew") from error
     if size > SIZE_LIMIT:
         raise ModelError(f"{path}: {size} bytes; files of weights may have at most {SIZE_LIMIT}")
     if broken is not None:
@@ -119,22 +115,17 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
         wrappers = [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if len(wrappers) > 1:
             raise ModelError(
-                f"{path}: holds weights under {' and '.join(wrappers)}; "
-                "save the one that is meant as a file of its own"
+                f"{path}: holds weights under {' and '.join(wrappers)}; save the one that is meant as a file of its own"
             )
         if wrappers:
             content = content[wrappers[0]]
     if not isinstance(content, Mapping) or not content:
         found = "an empty dict" if isinstance(content, Mapping) else f"a {type(content).__name__}"
-        raise ModelError(
-            f"{path}: holds {found}; a dict of tensors was expected: torch.save(model.state_dict(), path)"
-        )
+        raise ModelError(f"{path}: holds {found}; a dict of tensors was expected: torch.save(model.state_dict(), path)")
     for key, value in content.items():
         plain = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
         if not isinstance(key, str) or not plain or value.is_complex() or value.device.type != "cpu":
-            kind = (
-                f"{value.dtype} {value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
-            )
+            kind = f"{value.dtype} {value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
             raise ModelError(
                 f"{path}: entry {key!r} is a {kind}; allowed are dense real tensors by name, either at the "
                 f"top or under one of {', '.join(_WRAPPERS)}"

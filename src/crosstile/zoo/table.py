@@ -7,12 +7,8 @@ from dataclasses import dataclass
 
 from crosstile.errors import ModelError
 
-_HE2016 = (
-    "K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016, section 4.2"
-)
-_RESNET_WEIGHTS = (
-    "trained weights are published at https://github.com/akamaster/pytorch_resnet_cifar10 (BSD-2-Clause)"
-)
+_HE2016 = "K. He, X. Zhang, S. Ren, J. Sun, Deep residual learning for image recognition, CVPR 2016, section 4.2"
+_RESNET_WEIGHTS = "trained weights are published at https://github.com/akamaster/pytorch_resnet_cifar10 (BSD-2-Clause)"
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,6 @@ def model_info(name: str) -> ModelInfo:
         near = difflib.get_close_matches(name.lower(), _TABLE, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ModelError(
-            f"unknown network {name!r}{hint}; allowed are {', '.join(_TABLE)}, "
-            "or package.module:factory for your own"
+            f"unknown network {name!r}{hint}; allowed are {', '.join(_TABLE)}, or package.module:factory for your own"
         )
     return _TABLE[name]

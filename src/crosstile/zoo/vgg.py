@@ -29,9 +29,7 @@ class VGG8(nn.Module):
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.flatten = nn.Flatten()
-        self.classifier = nn.Sequential(
-            nn.Linear(in_channels * 4 * 4, 1024), nn.ReLU(), nn.Linear(1024, num_classes)
-        )
+        self.classifier = nn.Sequential(nn.Linear(in_channels * 4 * 4, 1024), nn.ReLU(), nn.Linear(1024, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, num_classes) of images (N, 3, 32, 32)."""
