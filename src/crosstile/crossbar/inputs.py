@@ -39,8 +39,8 @@ class Inputs(Protocol):
     def row_sum(self, values: Tensor, rows: Index) -> Tensor:
         """Return (n,) sums of the given vector entries."""
 
-    def square_sum(self, values: Tensor, rows: Index) -> Tensor:
-        """Return (n,) sums of the squares of the given vector entries, float32, rounded once."""
+    def square_sum(self, values: Tensor, rows: Index, largest: int) -> Tensor:
+        """Return (n,) sums of the squares of entries of magnitude up to ``largest``, float32, rounded once."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class LinearInputs:
         """Sum of the gathered entries."""
         return _gather(values, rows).sum(dim=1)
 
-    def square_sum(self, values: Tensor, rows: Index) -> Tensor:
+    def square_sum(self, values: Tensor, rows: Index, largest: int) -> Tensor:
         """Sum of the gathered squares."""
         return _gather(values, rows).to(torch.float64).square().sum(dim=1).to(torch.float32)
 
@@ -145,7 +145,7 @@ class ConvInputs:
             return _gather(self.vectors(values), rows).sum(dim=1)
         return self._window_sum(values[:, part].sum(dim=1, keepdim=True))
 
-    def square_sum(self, values: Tensor, rows: Index) -> Tensor:
+    def square_sum(self, values: Tensor, rows: Index, largest: int) -> Tensor:
         """Squares are summed over channels in one pass, then over the window; exact, then rounded once."""
         part = self._channels(rows)
         if part is None or values.device.type != "cpu":
@@ -158,7 +158,9 @@ class ConvInputs:
         pixels = values.permute(0, 2, 3, 1).contiguous().numpy().reshape(-1, channels)
         joined = torch.empty((batch, 1, height, width), dtype=torch.float64)
         out = joined.numpy().reshape(-1)
-        in_chunks(len(out), lambda s: kernels.sum_squares(pixels[s], part.start, part.stop, out[s]), size=16384)
+        in_chunks(
+            len(out), lambda s: kernels.sum_squares(pixels[s], part.start, part.stop, largest, out[s]), size=16384
+        )
         return self._window_sum(joined).to(torch.float32)
 
     def _window_sum(self, joined: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def _variance(
         if matrix is not None:
             reader.tensors["variance", segment.number] = torch.from_numpy(matrix).to(device)
     if matrix is None:
-        return inputs.square_sum(digits, driven)[:, None], reader.tensors[name]
+        return inputs.square_sum(digits, driven, reader.chip.max_digit)[:, None], reader.tensors[name]
     variance = reader.tensors["variance", segment.number]
     squares = digits.to(variance.dtype).square()
     if reader.chip.max_digit**2 <= SQUARE_LIMIT or variance.dtype == torch.float64:

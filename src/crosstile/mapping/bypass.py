@@ -54,6 +54,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.found: list[str] = []
         self.mark_data(data)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch that its compiler, which takes over a second to import, has nothing to do here."""
+        return False
+
     def mark_data(self, values: Any) -> None:
         """Note that tensors derive from the input."""
         for tensor in tree_leaves(values):

@@ -119,14 +119,15 @@ def _load_data(options: RunOptions, loaded: LoadedModel, progress: Progress) -> 
     name = options.data or (loaded.info.default_dataset if loaded.info else None)
     if name is None:
         raise UsageError(f"network {options.model!r} has no default data set; name one with --data.")
-    started = False
+    seen = -1
 
     def downloading(done: int, total: int | None) -> None:
-        nonlocal started
-        if not started:
+        nonlocal seen
+        if seen < 0 or done < seen:  # the first file, or the next
             progress.stage(f"download {name}", total)
-            started = True
-        progress.advance(done)
+            seen = 0
+        progress.advance(done - seen)
+        seen = done
 
     data = load_dataset(name, data_dir=options.data_dir, download=options.download, progress=downloading)
     count = min(options.samples or len(data), len(data))
