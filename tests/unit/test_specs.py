@@ -362,3 +362,27 @@ def test_numbers_too_large_for_a_float_are_refused(number: str) -> None:
 def test_library_files_are_plain_yaml() -> None:
     for name in CHIPS:
         assert yaml.safe_load(chip_yaml(name)) == parse_yaml(chip_yaml(name), name)
+
+
+def test_a_chip_names_files_beside_it(tmp_path: Path) -> None:
+    """A cell and a component in files of one's own, found from the chip's folder and not from the current one."""
+    from crosstile.cost.estimate import estimate
+    from crosstile.cost.library import LIBRARY, load_component
+    from crosstile.mapping.plan import LayerShape, plan_layer
+    from crosstile.specs.load import cell_yaml
+
+    (tmp_path / "cell.yaml").write_text(cell_yaml("reram-hfox").replace("g_on: 40 uS", "g_on: 20 uS"))
+    adc = (LIBRARY / "components" / "adc-isaac-sar-8b.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(adc.replace("adc-isaac-sar-8b", "mine"))
+    text = chip_yaml("reram-8b").replace("cell: reram-hfox", "cell: cell.yaml")
+    path = tmp_path / "chip.yaml"
+    path.write_text(text.replace("{component: adc-isaac-sar-8b}", "{component: mine.yaml}"))
+    chip = load_chip(path)
+    assert chip.cell.g_on_s == pytest.approx(20e-6)
+    plan = plan_layer(LayerShape("l", "linear", 20, 1, 4, 1, 1, 20, 4, False), chip)
+    names = {part.role: part.component for part in estimate([plan], chip).components}
+    assert "mine" in names["adc"]
+    (tmp_path / "mine.yaml").unlink()
+    load_component.cache_clear()
+    with pytest.raises(SpecError, match=r"mine\.yaml"):
+        load_chip(path)

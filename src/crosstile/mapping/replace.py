@@ -170,7 +170,7 @@ def _calibrate(
 
     def hook(module: nn.Module, args: Any, _: Any) -> None:
         layer = mapped[module]
-        if layer.name in done:  # a layer that is called again keeps the scale of its first call's inputs, widened
+        if layer.name in done:  # a layer that is called again keeps the scale of its first call
             return
         done.add(layer.name)
         values = args[0].detach()

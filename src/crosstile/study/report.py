@@ -98,7 +98,9 @@ def _effects(chip: Mapping[str, Any]) -> list[str]:
     shown = []
     for effect in effects if isinstance(effects, (list, tuple)) else ():
         if isinstance(effect, Mapping):
-            rest = ", ".join(f"{key} {_plain(item)}" for key, item in effect.items() if key != "kind")
+            rest = ", ".join(
+                f"{key} {_plain(item)}" for key, item in effect.items() if key != "kind" and item is not None
+            )
             shown.append(f"{effect.get('kind', 'effect')}: {rest}" if rest else str(effect.get("kind", "effect")))
         else:
             shown.append(str(effect))
@@ -106,6 +108,12 @@ def _effects(chip: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: object) -> str:
+    """Return a value in words; fields that are not set are left out, numbers are rounded."""
+    if isinstance(value, Mapping):
+        given = (f"{key} {_plain(item)}" for key, item in value.items() if item is not None)
+        return "(" + ", ".join(given) + ")"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_plain(item) for item in value) + "]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
