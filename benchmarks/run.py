@@ -88,13 +88,14 @@ from pathlib import Path
 from crosstile.zoo import build_model
 model, batch = build_model(sys.argv[1], allow_untrained=True).model, int(sys.argv[2])
 torch.set_num_threads(2)
-mapped = ct.map(model, ct.load_chip(sys.argv[3]), torch.randn(32, 3, 32, 32))
+network = model if sys.argv[3] == "plain" else ct.map(model, ct.load_chip(sys.argv[3]), torch.randn(32, 3, 32, 32))
+network(torch.randn(2, 3, 32, 32))
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 before = peak()
 with torch.inference_mode():
-    for _ in range(512 // batch): mapped(torch.randn(batch, 3, 32, 32))
+    for _ in range(512 // batch): network(torch.randn(batch, 3, 32, 32))
 print(before, peak())
 """
 
@@ -157,14 +158,14 @@ def main() -> None:
         print(f"- {name}: {value:.2f}x")
     memory = {}
     print(
-        "\n| network | chip | batch | MiB after mapping | MiB at the peak of 512 images |\n| --- | --- | ---: | ---: | ---: |"
+        "\n| network | chip | batch | MiB before | MiB at the peak of 512 images | rise |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: |"
     )
-    for model, batch, chip in (
-        ("resnet20", 32, "reram-8b"), ("resnet20", 128, "reram-8b"), ("resnet20", 512, "reram-8b"),
-        ("resnet56", 128, "reram-8b"), ("resnet20", 512, "analog-8b"), ("resnet56", 512, "analog-8b"),
-    ):  # fmt: skip
-        before, peak = memory[f"{model}/{batch}/{chip}"] = peak_memory(model, batch, chip)
-        print(f"| {model} | {chip} | {batch} | {before} | {peak} |")
+    for model in ("resnet20", "resnet56"):
+        for batch in (32, 128, 512):
+            for chip in ("plain", "analog-8b", "reram-8b"):
+                before, peak = memory[f"{model}/{batch}/{chip}"] = peak_memory(model, batch, chip)
+                print(f"| {model} | {chip} | {batch} | {before} | {peak} | {peak - before} |")
     if options.out:
         record = {
             "seconds": seconds,

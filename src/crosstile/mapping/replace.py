@@ -40,7 +40,16 @@ class MappedNetwork(nn.Module):
             layer.state = self.state
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the network; advances the sample counter by the batch."""
+        """Run the network; advances the sample counter by the batch.
+
+        Raises:
+            ModelError: torch was told to compute float32 products with fewer bits, which would round exact sums.
+        """
+        if torch.get_float32_matmul_precision() != "highest":
+            raise ModelError(
+                f"torch computes float32 products with {torch.get_float32_matmul_precision()!r} precision, which rounds "
+                "the sums of arrays; call torch.set_float32_matmul_precision('highest')."
+            )
         self.state.batch = x.shape[0]
         for layer in self.layers.values():
             layer.calls = 0

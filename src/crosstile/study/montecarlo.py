@@ -38,27 +38,30 @@ def count_correct(
     return correct
 
 
+def _wilson(mean: float, samples: int) -> tuple[float, float]:
+    """Wilson's score interval at 95 % (E. B. Wilson, J. Am. Stat. Assoc. 22, 209 (1927))."""
+    z2 = 1.959964**2
+    centre = (mean + z2 / (2 * samples)) / (1 + z2 / samples)
+    half = math.sqrt(z2 * (mean * (1 - mean) / samples + z2 / (4 * samples**2))) / (1 + z2 / samples)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
 def interval(per_trial: Sequence[float], samples: int) -> tuple[tuple[float, float], str]:
     """Return the 95 % interval of the mean accuracy and how it was computed.
 
-    Several chips: Student's t over chips, on the same test samples. One chip: Wilson's score interval over
-    the test samples (E. B. Wilson, J. Am. Stat. Assoc. 22, 209 (1927)).
+    Chips that differ: Student's t over chips, on the same test samples. One chip, or chips that all agree (as those
+    without random effects do): Wilson's score interval over the test samples.
     """
-    n = len(per_trial)
-    mean = float(np.mean(per_trial))
-    if n == 1:
-        z2 = 1.959964**2
-        centre = (mean + z2 / (2 * samples)) / (1 + z2 / samples)
-        half = math.sqrt(z2 * (mean * (1 - mean) / samples + z2 / (4 * samples**2))) / (1 + z2 / samples)
-        return (max(centre - half, 0.0), min(centre + half, 1.0)), (
-            f"Wilson score interval over {samples} test samples of one programmed chip"
-        )
+    n, mean = len(per_trial), float(np.mean(per_trial))
+    if len(set(per_trial)) == 1:
+        chips = "one programmed chip" if n == 1 else f"{n} programmed chips, which all agree"
+        return _wilson(per_trial[0], samples), f"Wilson score interval over {samples} test samples of {chips}"
     from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, 0.975)) * float(np.std(per_trial, ddof=1)) / math.sqrt(n)
     return (max(mean - half, 0.0), min(mean + half, 1.0)), (
         f"Student's t over {n} programmed chips on the same {samples} test samples; the choice of samples itself adds "
-        f"about +-{100 * 1.96 * math.sqrt(mean * (1 - mean) / samples):.2g} points that are not in it"
+        f"about ±{100 * 1.96 * math.sqrt(mean * (1 - mean) / samples):.2g} points that are not in it"
     )
 
 
