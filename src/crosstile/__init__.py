@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from crosstile.specs.chip import ChipSpec
     from crosstile.specs.load import load_cell, load_chip, parse_chip
     from crosstile.study.montecarlo import evaluate
-    from crosstile.study.run import RunOptions, run
+    from crosstile.study.options import RunOptions
+    from crosstile.study.run import run
 
 __version__ = "0.1.0"
 
@@ -30,7 +31,7 @@ _PLACES = {
     "ChipSpec": "crosstile.specs.chip",
     "CrosstileError": "crosstile.errors",
     "MappedNetwork": "crosstile.mapping.replace",
-    "RunOptions": "crosstile.study.run",
+    "RunOptions": "crosstile.study.options",
     "estimate": "crosstile.api",
     "evaluate": "crosstile.study.montecarlo",
     "load_cell": "crosstile.specs.load",

@@ -96,7 +96,7 @@ def run(
     check_writable(directory)
     console = _console(stderr=True)
     with console.status("loading torch"):
-        from crosstile.study.run import RunOptions
+        from crosstile.study.options import RunOptions
         from crosstile.study.run import run as run_study
     from crosstile.study.progress import bar
 

@@ -367,7 +367,7 @@ def test_library_files_are_plain_yaml() -> None:
 def test_a_chip_names_files_beside_it(tmp_path: Path) -> None:
     """A cell and a component in files of one's own, found from the chip's folder and not from the current one."""
     from crosstile.cost.estimate import estimate
-    from crosstile.cost.library import LIBRARY, load_component
+    from crosstile.cost.library import LIBRARY
     from crosstile.mapping.plan import LayerShape, plan_layer
     from crosstile.specs.load import cell_yaml
 
@@ -383,6 +383,5 @@ def test_a_chip_names_files_beside_it(tmp_path: Path) -> None:
     names = {part.role: part.component for part in estimate([plan], chip).components}
     assert "mine" in names["adc"]
     (tmp_path / "mine.yaml").unlink()
-    load_component.cache_clear()
     with pytest.raises(SpecError, match=r"mine\.yaml"):
         load_chip(path)

@@ -160,10 +160,15 @@ def read_component(path: Path) -> ComponentSpec:
     return spec
 
 
-@lru_cache(maxsize=256)
 def load_component(name: str) -> ComponentSpec:
-    """Return the component ``name``; unknown names and broken files raise :class:`SpecError`."""
-    if is_path(name):
-        return read_component(Path(name))
+    """Return the component ``name``; unknown names and broken files raise :class:`SpecError`.
+
+    A file of one's own is read each time, since it may change; the library is read once.
+    """
+    return read_component(Path(name)) if is_path(name) else _library_component(name)
+
+
+@lru_cache(maxsize=256)
+def _library_component(name: str) -> ComponentSpec:
     check_name(name)
     return read_component(LIBRARY / "components" / f"{name}.yaml")

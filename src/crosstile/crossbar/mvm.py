@@ -19,7 +19,7 @@ import torch
 
 from crosstile.circuits.adc import AdcRange
 from crosstile.crossbar import collapsed, planes, tables
-from crosstile.crossbar.collapse import Collapsed, collapse
+from crosstile.crossbar.collapsed import Collapsed, collapse
 from crosstile.crossbar.inputs import Inputs
 from crosstile.crossbar.matrix import PackMatrix
 from crosstile.crossbar.reader import Clipping, PackReader, Stream

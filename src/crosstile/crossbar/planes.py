@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -40,9 +42,9 @@ def read(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, strea
                 digits = _digits(values, plane, step, planes)
                 sums = _product(reader, segment, inputs, digits, driven)
                 variance = _variance(reader, segment, inputs, digits, driven)
+                first = stream.first_vector * planes + plane
                 weight = phase_sign * 2.0 ** (plane * step)
-                counter = (stream.first_vector * planes + plane, planes)
-                _convert(reader, segment, sums, variance, key, counter, weight, totals)
+                _convert(reader, _Read(segment, sums, variance, key, first, planes, weight), totals)
             if segment.correction.any() and not pack.unit_columns:
                 sums = inputs.row_sum(values, driven).to(torch.float64)
                 corrections += phase_sign * sums[:, None] * correction
@@ -99,73 +101,62 @@ def _variance(
     return (256.0 * parts[0].to(torch.float64) + parts[1]).to(torch.float32), reader.tensors[name]
 
 
-def _convert(
-    reader: PackReader,
-    segment: Segment,
-    sums: Tensor,
-    variance: tuple[Tensor, Tensor] | None,
-    key: int,
-    counter: tuple[int, int],
-    weight: float,
-    totals: Tensor,
-) -> None:
+@dataclass(frozen=True)
+class _Read:
+    """One read of one plane, on its way to codes."""
+
+    segment: Segment
+    sums: Tensor
+    """(n, columns)."""
+    variance: tuple[Tensor, Tensor] | None
+    """(n, columns) or (n, 1), and the root of its unit; ``None`` without read noise."""
+    key: int
+    first_counter: int
+    counter_step: int
+    weight: float
+    """Signed factor of the plane."""
+
+
+def _convert(reader: PackReader, read: _Read, totals: Tensor) -> None:
     """Add noise, convert, count clipped codes and shift-add into ``totals``."""
-    if sums.device.type == "cpu":
-        _convert_cpu(reader, segment, sums, variance, key, counter, weight, totals)
-        return
-    _convert_torch(reader, segment, sums, variance, key, counter, weight, totals)
+    if read.sums.device.type == "cpu":
+        _convert_cpu(reader, read, totals)
+    else:
+        _convert_torch(reader, read, totals)
 
 
-def _convert_torch(
-    reader: PackReader,
-    segment: Segment,
-    sums: Tensor,
-    variance: tuple[Tensor, Tensor] | None,
-    key: int,
-    counter: tuple[int, int],
-    weight: float,
-    totals: Tensor,
-) -> None:
-    adc = reader.adc
-    sums = sums.to(torch.float32)
-    if variance is not None:
-        first, stride = counter
-        counters = first + stride * torch.arange(len(sums), device=sums.device)
-        sums = sums + (torch.sqrt(variance[0]) * variance[1]) * noise_torch.normal(key, counters, sums.shape[1])
-    codes = torch.round(sums * torch.from_numpy(reader.gain).to(sums.device))
+def _convert_torch(reader: PackReader, read: _Read, totals: Tensor) -> None:
+    adc, device = reader.adc, read.sums.device
+    sums = read.sums.to(torch.float32)
+    if read.variance is not None:
+        variance, root = read.variance
+        counters = read.first_counter + read.counter_step * torch.arange(len(sums), device=device)
+        sums = sums + (torch.sqrt(variance) * root) * noise_torch.normal(read.key, counters, sums.shape[1])
+    codes = torch.round(sums * torch.from_numpy(reader.gain).to(device))
     kept = codes.clamp(adc.lowest, adc.highest)
     reader.count((codes != kept).sum(dim=0).cpu().numpy(), len(sums))
-    totals += (weight * torch.from_numpy(segment.sign)).to(device=sums.device, dtype=totals.dtype) * kept
+    totals += (read.weight * torch.from_numpy(read.segment.sign)).to(device=device, dtype=totals.dtype) * kept
 
 
-def _convert_cpu(
-    reader: PackReader,
-    segment: Segment,
-    sums: Tensor,
-    variance: tuple[Tensor, Tensor] | None,
-    key: int,
-    counter: tuple[int, int],
-    weight: float,
-    totals: Tensor,
-) -> None:
+def _convert_cpu(reader: PackReader, read: _Read, totals: Tensor) -> None:
     from crosstile.crossbar import kernels
 
-    adc, total, columns = reader.adc, totals.numpy(), sums.shape[1]
-    source = sums.contiguous().numpy()
-    weights = (weight * segment.sign).astype(total.dtype)
-    first, stride = counter
+    adc, total, columns = reader.adc, totals.numpy(), read.sums.shape[1]
+    source = read.sums.contiguous().numpy()
+    weights = (read.weight * read.segment.sign).astype(total.dtype)
     counts: list[np.ndarray] = []
 
     def work(part: slice) -> None:
         clipped = np.zeros(columns, dtype=np.int64)
         flat, into = source[part].reshape(-1), total[part].reshape(-1)
-        if variance is None:
+        if read.variance is None:
             kernels.convert_sums(flat, columns, reader.gain, adc.lowest, adc.highest, weights, into, clipped)
         else:
+            variance, root = (tensor.numpy() for tensor in read.variance)
+            first = np.uint64(read.first_counter + read.counter_step * part.start)
             kernels.convert_sums_noisy(
-                flat, columns, variance[0].numpy()[part], variance[1].numpy(), np.uint64(key),
-                np.uint64(first + stride * part.start), np.uint64(stride), quantile_table(),
-                reader.gain, adc.lowest, adc.highest, weights, into, clipped,
+                flat, columns, variance[part], root, np.uint64(read.key), first, np.uint64(read.counter_step),
+                quantile_table(), reader.gain, adc.lowest, adc.highest, weights, into, clipped,
             )  # fmt: skip
         counts.append(clipped)
 

@@ -1,0 +1,180 @@
+"""From what a run measured to the result that is written."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from crosstile.citation import References
+from crosstile.datasets import Dataset
+from crosstile.mapping.replace import MappedNetwork
+from crosstile.specs.chip import ChipSpec
+from crosstile.specs.load import chip_yaml
+from crosstile.study.analyse import LayerAnalysis, conductance_histogram
+from crosstile.study.montecarlo import AccuracyResult
+from crosstile.study.options import RunOptions
+from crosstile.study.result import (
+    Accuracy,
+    LayerResult,
+    Result,
+    components_from_estimate,
+    cost_from_estimate,
+    layer_costs_from_estimate,
+)
+from crosstile.zoo import LoadedModel
+
+
+def package_version() -> str:
+    """Return the installed version of Crosstile."""
+    return importlib.metadata.version("crosstile")
+
+
+def _references(
+    loaded: LoadedModel, data: Dataset, chip: ChipSpec, components: list[dict[str, Any]]
+) -> list[dict[str, str]]:
+    works = References()
+    for text in chip.references:
+        works.add(text, f"chip {chip.name}")
+    if loaded.info is not None:
+        works.add(loaded.info.reference, f"network {loaded.name}")
+    works.add(data.reference, f"data set {data.name}")
+    for name, sourced in chip.cell.sources.items():
+        works.add(sourced.source, f"cell {chip.cell.name}: {name} ({sourced.tag})")
+    for effect in chip.cell.effects:
+        works.add(effect.reference, f"effect {effect.kind}")
+    for component in components:
+        if component["role"] != "leakage":
+            works.add(component["source"], f"component {component['component']} ({component['tag']})")
+    return works.as_list()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "crosstile": package_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "numba": importlib.metadata.version("numba"),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _layer_results(
+    mapped: MappedNetwork, analysis: dict[str, LayerAnalysis], cost: dict[str, Any]
+) -> list[LayerResult]:
+    results = []
+    for (name, layer), costs in zip(mapped.layers.items(), cost["layers"], strict=True):
+        found, shape, plan = analysis[name], layer.shape, analysis[name].plan
+        clipping = layer.clipping()
+        saturation: float | None = None
+        per_slice: tuple[float | None, ...] = ()
+        if clipping is not None and clipping.conversions.sum():
+            saturation = float(clipping.clipped.sum() / clipping.conversions.sum())
+            shares = zip(clipping.clipped, clipping.conversions, strict=True)
+            per_slice = tuple(float(c / n) if n else None for c, n in shares)
+        engine = layer.engines(layer.weight_scale.device)[0]
+        results.append(
+            LayerResult.model_validate(
+                {
+                    "name": name, "kind": shape.kind, "rows": shape.rows, "outputs": shape.outputs,
+                    "groups": shape.groups, "positions": shape.positions, "macs": shape.macs, "arrays": plan.arrays,
+                    "row_blocks": max(len(pack.blocks) for pack in plan.packs), "utilisation": plan.utilisation,
+                    "engine": engine.mode, "signed_inputs": layer.scale.signed, "input_scale": layer.scale.scale,
+                    "adc_bits": layer.chip.adc.bits, "saturation": saturation, "saturation_per_slice": per_slice,
+                    "snr_db": found.snr_db, "snr_cumulative_db": found.snr_cumulative_db,
+                    "conductance": conductance_histogram(layer), "activity": plan.activity,
+                    **layer_costs_from_estimate(costs),
+                }
+            )
+        )  # fmt: skip
+    return results
+
+
+def _notes(mapped: MappedNetwork, chip: ChipSpec, data: Dataset, samples: int) -> list[str]:
+    notes = []
+    if data.calibration_origin != "training images":
+        notes.append(f"Calibration: {data.calibration_origin}.")
+    if mapped.digital:
+        notes.append(f"Kept digital at the user's wish: {', '.join(mapped.digital)}; their cost is not counted.")
+    if mapped.folded:
+        notes.append(f"{len(mapped.folded)} batch-norms are folded into the layer before them.")
+    notes.append(f"Signal-to-noise ratios and cell energy are measured on {samples} samples and chip 0.")
+    finest = min(int(pack.grid.fraction_bits.min()) for layer in mapped.layers.values() for pack in layer.packs)
+    notes.append(f"So that sums are exact, conductances are rounded to 2^-{finest} of a level or finer.")
+    if chip.notes:
+        notes.append(f"Chip {chip.name}: {chip.notes}")
+    if chip.cell.limits:
+        notes.append(f"Cell {chip.cell.name}: {chip.cell.limits}")
+    return notes
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that a run found out."""
+
+    loaded: LoadedModel
+    data: Dataset
+    calibration_samples: int
+    chip: ChipSpec
+    mapped: MappedNetwork
+    analysis: dict[str, LayerAnalysis]
+    accuracy: AccuracyResult
+    digital: float
+    quantised: float
+    cost: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def assemble(options: RunOptions, found: Measured) -> Result:
+    """Return the result of a run."""
+    loaded, data, chip, mapped, accuracy = found.loaded, found.data, found.chip, found.mapped, found.accuracy
+    writes = [matrix.writes for layer in mapped.layers.values() for matrix in layer.packs]
+    cells = sum(w.cells for w in writes)
+    samples = next(iter(found.analysis.values())).samples
+    return Result.model_validate(
+        {
+            "created": datetime.now(UTC),
+            "command": options.command(),
+            "model": {
+                "name": loaded.name,
+                "weights": loaded.weights,
+                "parameters": sum(p.numel() for p in loaded.model.parameters()),
+                "reference": loaded.info.reference if loaded.info else None,
+            },
+            "data": {
+                "name": data.name, "samples": accuracy.samples, "classes": data.num_classes,
+                "calibration_samples": found.calibration_samples, "calibration_origin": data.calibration_origin,
+                "source": data.source, "licence": data.licence, "reference": data.reference,
+            },
+            "chip": json.loads(chip.model_dump_json()),
+            "chip_yaml": chip_yaml(options.chip),
+            "seed": options.seed,
+            "trials": options.trials,
+            "batch": options.batch,
+            "device": options.device,
+            "versions": _versions(),
+            "accuracy": Accuracy(
+                digital=found.digital, quantised=found.quantised, mean=accuracy.mean, ci95=accuracy.ci95,
+                per_trial=accuracy.per_trial, samples=accuracy.samples, method=accuracy.method,
+                drop=round(found.digital - accuracy.mean, 12),
+            ),
+            "cost": cost_from_estimate(found.cost),
+            "layers": _layer_results(mapped, found.analysis, found.cost),
+            "components": components_from_estimate(found.cost),
+            "programming": {
+                "cells": cells,
+                "writes_per_cell": sum(w.writes for w in writes) / cells,
+                "unconverged_share": sum(w.unconverged for w in writes) / cells,
+            },
+            "references": _references(loaded, data, chip, found.cost["components"]),
+            "timings": {name: round(seconds, 4) for name, seconds in found.seconds.items()},
+            "notes": _notes(mapped, chip, data, samples),
+        }
+    )  # fmt: skip

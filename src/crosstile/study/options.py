@@ -1,0 +1,65 @@
+"""What ``crosstile run`` can be told, and what of it cannot work."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosstile.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run; the fields are the options of ``crosstile run``."""
+
+    model: str
+    chip: str = "reram-8b"
+    data: str | None = None
+    weights: Path | None = None
+    data_dir: Path | None = None
+    samples: int | None = None
+    trials: int = 3
+    seed: int = 0
+    batch: int = 128
+    device: str = "cpu"
+    digital: tuple[str, ...] = ()
+    download: bool = True
+
+    def command(self) -> str:
+        """Return the command line that repeats this run."""
+        words = ["crosstile", "run", self.model, "--chip", self.chip]
+        given = (
+            ("--data", self.data),
+            ("--data-dir", self.data_dir),
+            ("--weights", self.weights),
+            ("--samples", self.samples),
+        )
+        for flag, value in given:
+            words += [flag, str(value)] if value is not None else []
+        words += ["--trials", str(self.trials), "--seed", str(self.seed), "--batch", str(self.batch)]
+        words += ["--device", self.device] if self.device != "cpu" else []
+        words += [] if self.download else ["--offline"]
+        for name in self.digital:
+            words += ["--digital", name]
+        return shlex.join(words)
+
+
+def check(options: RunOptions) -> None:
+    """Raise :class:`UsageError` for an option that has no meaning."""
+    for name in ("trials", "batch"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} must be at least 1, found {getattr(options, name)}.")
+    if options.samples is not None and options.samples < 1:
+        raise UsageError(f"--samples must be at least 1, found {options.samples}.")
+    if options.seed < 0 or options.seed >= 2**63:
+        raise UsageError(f"--seed must be between 0 and 2^63 - 1, found {options.seed}.")
+    if options.device not in ("cpu", "cuda"):
+        raise UsageError(f"--device must be cpu or cuda, found {options.device!r}.")
+    if options.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError(
+                "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch."
+            )

@@ -1,0 +1,40 @@
+"""Finished trials of an interrupted run, so that the same command goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+
+class Resume:
+    """Finished trials of an interrupted run, in DIR/partial.json, tied to everything that they depend on."""
+
+    def __init__(self, directory: Path | None, key: int) -> None:
+        self.path = None if directory is None else directory / "partial.json"
+        self.key = f"{key:016x}"
+
+    def load(self, trials: int) -> list[float]:
+        """Return the accuracies of finished trials, if they belong to this very run."""
+        if self.path is None or not self.path.is_file() or self.path.stat().st_size > 1_000_000:
+            return []
+        try:
+            data = json.loads(self.path.read_text(encoding="utf-8"))
+            if data["key"] != self.key:
+                return []
+            return [float(a) for a in data["accuracies"]][:trials]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def save(self, accuracies: list[float]) -> None:
+        """Keep the accuracies so far; the file is replaced as a whole."""
+        if self.path is None:
+            return
+        waiting = self.path.with_suffix(".json.tmp")
+        waiting.write_text(json.dumps({"key": self.key, "accuracies": accuracies}), encoding="utf-8")
+        os.replace(waiting, self.path)
+
+    def clear(self) -> None:
+        """Forget, once the result is written."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
