@@ -55,7 +55,7 @@ ROLES: dict[str, RoleDefault] = {
 class ComponentUse(Spec):
     """One line of the hardware: which component, in which role, how many, and where."""
 
-    component: str = Field(min_length=1, max_length=80)
+    component: str = Field(min_length=1, max_length=4096)
     """Name in the component library."""
     role: Role | None = None
     """Needed only when the entry's key is not itself a role; ``static`` takes area and leakage, no work."""
