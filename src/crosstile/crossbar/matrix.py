@@ -83,9 +83,8 @@ class PackMatrix:
 
 
 def histogram_edges(chip: ChipSpec, bins: int = 96) -> FloatArray:
-    """Return bin edges in levels for conductance histograms: from below zero to above g_on."""
-    top = chip.weights.max_level
-    return np.linspace(-0.25 * top, 1.25 * top, bins + 1)
+    """Return bin edges in levels for conductance histograms: from 0 S to a quarter of the window above g_on."""
+    return np.linspace(-chip.cell.g_off_s / Window.of(chip).unit_s, 1.25 * chip.weights.max_level, bins + 1)
 
 
 def build_pack(
@@ -144,7 +143,7 @@ def build_pack(
             array += 1
             writes += done.writes
             before += np.histogram(physical, edges)[0]
-            after += np.histogram(done.levels, edges)[0]
+            after += np.histogram(np.clip(done.levels, edges[0], edges[-1]), edges)[0]  # the last bin holds the rest
             row_conductance[rows] += window.to_siemens(done.levels).sum(axis=1)
             shape = target[:, part].shape
             cells[:, part], unit_levels = _split(done.levels, shape, units)

@@ -56,7 +56,7 @@ class ComponentUse(Spec):
     """One line of the hardware: which component, in which role, how many, and where."""
 
     component: str = Field(min_length=1, max_length=4096)
-    """Name in the component library."""
+    """Name in the component library, or a YAML file beside the chip's."""
     role: Role | None = None
     """Needed only when the entry's key is not itself a role; ``static`` takes area and leakage, no work."""
     count: float | None = Field(default=None, gt=0, le=1e6)

@@ -126,10 +126,9 @@ def conductance_histogram(layer: MappedLayer) -> dict[str, list[float] | list[in
     edges = Window.of(layer.chip).to_siemens(histogram_edges(layer.chip))
     target = np.sum([matrix.histogram[0] for matrix in layer.packs], axis=0)
     programmed = np.sum([matrix.histogram[1] for matrix in layer.packs], axis=0)
-    keep = edges >= 0
-    first = int(np.argmax(keep))
+    edges[0] = 0.0  # up to rounding it is
     return {
-        "edges_s": [float(e) for e in edges[first:]],
-        "target": [int(n) for n in target[first:]],
-        "programmed": [int(n) for n in programmed[first:]],
+        "edges_s": [float(e) for e in edges],
+        "target": [int(n) for n in target],
+        "programmed": [int(n) for n in programmed],
     }

@@ -153,7 +153,7 @@ class Cost(Section):
 
 
 class Conductance(Section):
-    """Histogram of a layer's cells before and after programming, over equal bins."""
+    """Histogram of a layer's cells before and after programming, over equal bins; the last holds what lies above, too."""
 
     edges_s: tuple[float, ...] = Field(min_length=2)
     """Bin edges in siemens, one more than there are counts."""
