@@ -114,6 +114,8 @@ def run(
     except CrosstileError:
         if fresh and directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
+            if out is None and not any(directory.parent.iterdir()):
+                directory.parent.rmdir()
         raise
     from crosstile.study.write import write_result
 

@@ -56,6 +56,22 @@ def test_decoding_in_torch_equals_the_kernel() -> None:
     assert torch.equal(reader.decode(totals, corrections), wanted.float())
 
 
+def test_codes_that_are_written_decoded_are_those_that_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One read an output: conversion writes the output at once, to the bit what shift-add and decoding give."""
+    torch.manual_seed(4)
+    net = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 36, 4))
+    x = torch.randn(6, 3, 6, 6)
+    mapped = ct.map(net, ct.load_chip("analog-8b"), x)
+    seen = []
+    decide = planes._one_code_an_output
+    monkeypatch.setattr(planes, "_one_code_an_output", lambda *a, **k: seen.append(decide(*a, **k)) or seen[-1])
+    at_once = mapped(x)
+    assert seen == [True, True]
+    monkeypatch.setattr(planes, "_one_code_an_output", lambda *_, **__: False)
+    mapped.program(0)
+    assert torch.equal(mapped(x), at_once)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 @pytest.mark.parametrize("name", ["ideal", "analog-8b", "reram-8b", "isaac"])
 def test_cuda_equals_cpu(name: str) -> None:

@@ -17,17 +17,32 @@ from crosstile.crossbar.reader import SQUARE_LIMIT, PackReader, Stream, in_chunk
 
 def run(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> Tensor:
     """Read all vectors; returns (n, outputs) in units of integer input times integer weight, float32."""
-    totals, corrections = read(reader, inputs, rows, signed=signed, stream=stream)
-    return reader.decode(totals, corrections if reader.needs_corrections else None)
+    decoded = _one_code_an_output(reader, inputs, signed=signed)
+    totals, corrections = read(reader, inputs, rows, signed=signed, stream=stream, decoded=decoded)
+    return totals if decoded else reader.decode(totals, corrections if reader.needs_corrections else None)
 
 
-def read(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> tuple[Tensor, Tensor]:
-    """Return the shift-added codes (n, columns) and the row-sum corrections (n, outputs)."""
+def _one_code_an_output(reader: PackReader, inputs: Inputs, *, signed: bool) -> bool:
+    """True when an output is one code times one coefficient, which the conversion can then write at once."""
+    phases = 2 if signed and reader.chip.inputs.signed == "two_phase" else 1
+    reads = phases * len(reader.pack.segments) * -(-reader.magnitude_bits // reader.chip.inputs.dac_bits)
+    plain = not reader.needs_corrections and reader.pack.unit_columns == 0 and len(reader.coefficient) == 1
+    return reads == 1 and plain and inputs.values.device.type == "cpu"
+
+
+def read(
+    reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream, decoded: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the shift-added codes (n, columns) and the row-sum corrections (n, outputs).
+
+    With ``decoded``, where an output is one code, the codes are multiplied with their coefficient in double precision and
+    rounded once, as decoding does: they are the outputs.
+    """
     pack, chip = reader.pack, reader.chip
     width = pack.columns + pack.unit_columns
     n = inputs.values.shape[0] * inputs.positions
     device = inputs.values.device
-    dtype = torch.float32 if reader.totals_dtype is np.float32 else torch.float64
+    dtype = torch.float32 if decoded or reader.totals_dtype is np.float32 else torch.float64
     totals = torch.zeros((n, width), dtype=dtype, device=device)
     corrections = torch.zeros((n if reader.needs_corrections else 0, pack.outputs), dtype=torch.float64, device=device)
     step = chip.inputs.dac_bits
@@ -43,8 +58,8 @@ def read(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, strea
                 sums = _product(reader, segment, inputs, digits, driven)
                 variance = _variance(reader, segment, inputs, digits, driven)
                 first = stream.first_vector * planes + plane
-                weight = phase_sign * 2.0 ** (plane * step)
-                _convert(reader, _Read(segment, sums, variance, key, first, planes, weight), totals)
+                weight = float(reader.coefficient[0]) if decoded else phase_sign * 2.0 ** (plane * step)
+                _convert(reader, _Read(segment, sums, variance, key, first, planes, weight, decoded), totals)
             if segment.correction.any() and not pack.unit_columns:
                 sums = inputs.row_sum(values, driven).to(torch.float64)
                 corrections += phase_sign * sums[:, None] * correction
@@ -115,6 +130,8 @@ class _Read:
     counter_step: int
     weight: float
     """Signed factor of the plane."""
+    decoded: bool
+    """True when ``weight`` is a coefficient that codes are multiplied with in double precision."""
 
 
 def _convert(reader: PackReader, read: _Read, totals: Tensor) -> None:
@@ -143,7 +160,7 @@ def _convert_cpu(reader: PackReader, read: _Read, totals: Tensor) -> None:
 
     adc, total, columns = reader.adc, totals.numpy(), read.sums.shape[1]
     source = read.sums.contiguous().numpy()
-    weights = (read.weight * read.segment.sign).astype(total.dtype)
+    weights = (read.weight * read.segment.sign).astype(np.float64 if read.decoded else total.dtype)
     counts: list[np.ndarray] = []
 
     def work(part: slice) -> None:
