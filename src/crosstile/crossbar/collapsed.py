@@ -7,7 +7,7 @@ with the variances.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,15 @@ class Collapsed:
     """(segments * unit columns, outputs): how the noise of shared unit columns enters the outputs."""
     integer: bool
     """True when the matrix holds integers."""
+    tensors: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    """The same on the devices that they were used on."""
+
+    def on(self, device: torch.device, name: str, values: npt.NDArray[np.floating]) -> Tensor:
+        """Return ``values`` as a tensor on ``device``, moved there once."""
+        key = f"{name} {device}"
+        if key not in self.tensors:
+            self.tensors[key] = torch.from_numpy(values).to(device)
+        return self.tensors[key]
 
     def reordered(self, order: npt.NDArray[np.int64]) -> Collapsed:
         """Return the same pack with its rows in another order."""
@@ -115,19 +124,20 @@ def run(
 ) -> Tensor:
     """Return (n, outputs) in units of integer input times integer weight, float32."""
     device = inputs.values.device
-    parts = [inputs.product(inputs.values, rows, torch.from_numpy(part).to(device)) for part in folded.matrices]
+    matrices = [folded.on(device, f"part {number}", part) for number, part in enumerate(folded.matrices)]
+    parts = [inputs.product(inputs.values, rows, matrix) for matrix in matrices]
     if folded.variance is None:
         return (parts[0] if len(parts) == 1 else parts[0].to(torch.float64) + parts[1]).to(torch.float32)
     out = sum((part.to(torch.float64) for part in parts), torch.zeros((), dtype=torch.float64, device=device))
     step = chip.inputs.dac_bits
-    power = torch.from_numpy(plane_power(2**magnitude_bits - 1, step, -(-magnitude_bits // step))).to(device)
+    power = folded.on(device, "power", plane_power(2**magnitude_bits - 1, step, -(-magnitude_bits // step)))
     weighted = power[inputs.values.abs().to(torch.int64)]
-    spread = inputs.product(weighted, rows, torch.from_numpy(folded.variance).to(device))
+    spread = inputs.product(weighted, rows, folded.on(device, "variance", folded.variance))
     counters = stream.first_vector + torch.arange(len(spread), device=device)
     noise = torch.sqrt(spread) * noise_torch.normal(stream.key(pack.number, "folded"), counters, spread.shape[1])
     out = out + noise[:, : pack.outputs]
     if folded.unit_factor is not None:
         # Joined one by one: a matrix product would add up in an order that depends on the batch.
-        for number, factor in enumerate(torch.from_numpy(np.asarray(folded.unit_factor)).to(device)):
+        for number, factor in enumerate(folded.on(device, "unit factor", folded.unit_factor)):
             out = out + noise[:, pack.outputs + number, None] * factor
     return out.to(torch.float32)
