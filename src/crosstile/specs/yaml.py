@@ -49,7 +49,7 @@ def parse_yaml(text: str, origin: str) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise SpecError(f"{origin}: {len(text)} characters; a description has at most {MAX_BYTES}.")
     try:
-        data = yaml.load(text, Loader=_StrictLoader)
+        data = _StrictLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, LookupError, AttributeError) as error:
         # The last three: explicit tags on what they do not fit, such as !!int "".
         raise SpecError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None

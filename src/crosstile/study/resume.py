@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from torch import Tensor
+
+
+def fingerprint(facts: Iterable[object], tensors: Iterable[Tensor]) -> str:
+    """Return a digest of everything that a trial's accuracy depends on, to the last value of each tensor.
+
+    Weights count by value and not by the file that they came from: a network of one's own may load them itself.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for fact in facts:
+        digest.update(f"{type(fact).__name__}:{fact}\x1f".encode())
+    for tensor in tensors:
+        values = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{values.dtype}{values.shape}\x1f".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 class Resume:
     """Finished trials of an interrupted run, in DIR/partial.json, tied to everything that they depend on."""
 
-    def __init__(self, directory: Path | None, key: int) -> None:
+    def __init__(self, directory: Path | None, key: str) -> None:
         self.path = None if directory is None else directory / "partial.json"
-        self.key = f"{key:016x}"
+        self.key = key
 
     def load(self, trials: int) -> list[float]:
         """Return the accuracies of finished trials, if they belong to this very run."""

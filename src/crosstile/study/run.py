@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from crosstile.cost.estimate import estimate
-from crosstile.crossbar.program import derive_key
 from crosstile.datasets import Dataset, load_dataset
 from crosstile.errors import DataError, UsageError
 from crosstile.mapping.replace import map_network
@@ -24,7 +23,7 @@ from crosstile.study.assemble import Measured, assemble, package_version
 from crosstile.study.montecarlo import count_correct, evaluate
 from crosstile.study.options import RunOptions, check
 from crosstile.study.result import Result
-from crosstile.study.resume import Resume
+from crosstile.study.resume import Resume, fingerprint
 from crosstile.zoo import LoadedModel, build_model
 
 __all__ = ["Progress", "RunOptions", "run"]
@@ -134,10 +133,12 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
         twin = map_network(loaded.model, _ideal(chip), calibration, seed=options.seed, digital=options.digital)
         quantised = count_correct(twin.to(device), x.to(device), y, options.batch, progress.advance) / total
         del twin
-    key = derive_key(
-        chip.model_dump_json(), loaded.name, loaded.weights, data.name, data.x[:total].tobytes()[:4096], total,
-        options.seed, options.device, options.digital, package_version(), torch.__version__,
-    )  # fmt: skip
+    # The programmed cells of chip 0 stand for all that programming depends on, fault maps in files too.
+    cells = [torch.from_numpy(pack.row_conductance_s) for layer in mapped.layers.values() for pack in layer.packs]
+    key = fingerprint(
+        (chip.model_dump_json(), options.seed, options.device, options.digital, package_version(), torch.__version__),
+        (x, y, calibration, *loaded.model.state_dict().values(), *cells),
+    )
     resume = Resume(out, key)
     progress.stage("analyse layers")
     with clock.measure("analyse"):
