@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crosstile.parallel import in_chunks
+
 Index = npt.NDArray[np.int64]
 
 
@@ -152,7 +154,6 @@ class ConvInputs:
             squares = _gather(self.vectors(values), rows).to(torch.float64).square()
             return squares.sum(dim=1).to(torch.float32)
         from crosstile.crossbar import kernels
-        from crosstile.crossbar.reader import in_chunks
 
         batch, channels, height, width = values.shape
         pixels = values.permute(0, 2, 3, 1).contiguous().numpy().reshape(-1, channels)

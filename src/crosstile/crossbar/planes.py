@@ -12,7 +12,8 @@ from crosstile.crossbar import noise_torch
 from crosstile.crossbar.inputs import Index, Inputs
 from crosstile.crossbar.matrix import Segment
 from crosstile.crossbar.noise import quantile_table
-from crosstile.crossbar.reader import SQUARE_LIMIT, PackReader, Stream, in_chunks
+from crosstile.crossbar.reader import SQUARE_LIMIT, PackReader, Stream
+from crosstile.parallel import in_chunks
 
 
 def run(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> Tensor:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,13 +15,13 @@ from crosstile.circuits.adc import AdcRange
 from crosstile.crossbar.exact import Part
 from crosstile.crossbar.matrix import PackMatrix, Segment, column_gains
 from crosstile.crossbar.program import derive_key
+from crosstile.parallel import in_chunks
 from crosstile.specs.chip import ChipSpec
 
 SQUARE_LIMIT = 255
 """Largest squared digit (or half of one) that a product with variances takes, so that it is exact."""
 _VARIANCE_STEPS = 4095
 _FEWEST_STEPS = 255
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -155,20 +153,3 @@ class PackReader:
         for group, coefficient in enumerate(self.coefficient):
             total = total + float(coefficient) * totals[:, group * outputs : (group + 1) * outputs].to(torch.float64)
         return total.to(torch.float32)
-
-
-@lru_cache(maxsize=4)
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="crosstile")
-
-
-def in_chunks(total: int, work: Callable[[slice], object], size: int = _CHUNK) -> None:
-    """Run ``work`` on slices of ``range(total)``, side by side on as many threads as torch uses."""
-    workers = torch.get_num_threads()
-    size = max(1, min(size, -(-total // workers)))
-    parts = [slice(i, min(i + size, total)) for i in range(0, total, size)]
-    if workers == 1 or len(parts) == 1:
-        for part in parts:
-            work(part)
-    else:
-        list(_pool(workers).map(work, parts))

@@ -11,7 +11,8 @@ from crosstile.crossbar import kernels
 from crosstile.crossbar.exact import Part
 from crosstile.crossbar.inputs import Index, Inputs
 from crosstile.crossbar.noise import population_table, quantile_table
-from crosstile.crossbar.reader import PackReader, Stream, in_chunks
+from crosstile.crossbar.reader import PackReader, Stream
+from crosstile.parallel import in_chunks
 
 
 def run(reader: PackReader, inputs: Inputs, rows: Index, *, signed: bool, stream: Stream) -> Tensor:
@@ -80,7 +81,7 @@ def read(
                     )  # fmt: skip
                 clipped.append(counts)
 
-            in_chunks(n, work)
+            in_chunks(n, work, size=1024)
             reader.count(np.sum(clipped, axis=0), n * bits)
             if segment.correction.any() and not pack.unit_columns:
                 kernels.sum_rows(vectors, rows[segment.rows], phase_sign, row_sum)
