@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from crosstile import __version__
+from crosstile.cli_solve import register as register_solve
 from crosstile.errors import CrosstileError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -347,6 +348,9 @@ def schema(what: Annotated[SchemaKind, typer.Argument(help="Which file to descri
 
         document = (ChipSpec if what is SchemaKind.chip else CellSpec).model_json_schema()
     typer.echo(json.dumps(document, indent=1))
+
+
+register_solve(app)
 
 
 def main() -> NoReturn:

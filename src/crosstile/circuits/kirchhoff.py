@@ -161,7 +161,7 @@ def solve_crossbar(g_s: Tensor, v: Tensor, wires: Wires) -> CrossbarSolution:
     Raises:
         UsageError: shapes that do not fit, or values that are not possible.
     """
-    cells, inputs = check_conductance(g_s), _check_inputs(v, g_s)
+    cells, inputs = check_conductance(g_s), check_inputs(v, g_s)
     mirrored = wires.topology == "same_side"
     flat, drive = cells.reshape(-1, *cells.shape[-2:]), inputs.reshape(-1, *inputs.shape[-2:])
     if mirrored:
@@ -186,7 +186,8 @@ def solve_crossbar(g_s: Tensor, v: Tensor, wires: Wires) -> CrossbarSolution:
     return CrossbarSolution(inputs @ effective, shaped(word), shaped(bit), cells, inputs, effective)
 
 
-def _check_inputs(v: Tensor, g_s: Tensor) -> Tensor:
+def check_inputs(v: Tensor, g_s: Tensor) -> Tensor:
+    """Return ``v`` in float64 for every array of ``g_s``, or raise :class:`UsageError`."""
     rows = g_s.shape[-2]
     if not isinstance(v, Tensor) or v.dim() < 2 or v.shape[-1] != rows:
         found = tuple(v.shape) if isinstance(v, Tensor) else type(v).__name__
