@@ -36,21 +36,31 @@ _PLAIN: Final = {
     "KB": ("information", 8.0 * 2**10), "MB": ("information", 8.0 * 2**20), "GB": ("information", 8.0 * 2**30),
 }  # fmt: skip
 
+# A resistance times a length: "ohm m", "uohm cm".
+_PER_SECTION: Final = {"m": 1.0, "cm": 1e-2}
+
+# One over a temperature; the number before it may be a ratio.
+_PER_KELVIN: Final = {"/K": 1.0, "%/K": 0.01, "ppm/K": 1e-6}
+
 _AREA: Final = {"m2": 1.0, "cm2": 1e-4, "mm2": 1e-6, "um2": 1e-12, "µm2": 1e-12, "nm2": 1e-18}
 
 _EXAMPLE: Final = {
     "conductance": "25 uS", "resistance": "10 kohm", "voltage": "0.2 V", "current": "1 uA", "time": "100 ns",
     "frequency": "1.2 GHz", "energy": "1.67 pJ", "power": "2 mW", "capacitance": "50 fF",
     "temperature": "300 K", "length": "32 nm", "information": "64 KB", "ratio": "5 %", "area": "0.0012 mm2",
+    "resistivity": "2.2 uohm cm", "temperature coefficient": "0.0039 /K",
 }  # fmt: skip
 
 SI_SYMBOL: Final = {
     "conductance": "S", "resistance": "ohm", "voltage": "V", "current": "A", "time": "s", "frequency": "Hz",
     "energy": "J", "power": "W", "capacitance": "F", "temperature": "K", "length": "m", "information": "bit",
-    "ratio": "", "area": "m2",
+    "ratio": "", "area": "m2", "resistivity": "ohm m", "temperature coefficient": "/K",
 }  # fmt: skip
 
-_QUANTITY: Final = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-zµμΩ%]*[A-Za-zµμΩ%2]?)\s*")
+_QUANTITY: Final = re.compile(
+    r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*"
+    r"([A-Za-zµμ]*(?:ohm|Ω)(?:\s+|\s?[.·]\s?)c?m|(?:%|ppm)?\s?/\s?K|[A-Za-zµμΩ%]*[A-Za-zµμΩ%2]?)\s*"
+)
 
 
 def _lookup(symbol: str) -> tuple[str, float] | None:
@@ -58,6 +68,12 @@ def _lookup(symbol: str) -> tuple[str, float] | None:
         return "area", _AREA[symbol]
     if symbol in _PLAIN:
         return _PLAIN[symbol]
+    if symbol.endswith("K") and "/" in symbol:
+        return "temperature coefficient", _PER_KELVIN["".join(symbol.split())]
+    first, *second = re.split(r"[\s.·]+", symbol)
+    if second:
+        found = _lookup(first)
+        return None if found is None else ("resistivity", found[1] * _PER_SECTION[second[0]])
     for unit, (dimension, factor) in _PREFIXED.items():
         if symbol.endswith(unit):
             prefix = symbol[: len(symbol) - len(unit)]

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from crosstile.circuits.adc import make_range
+from crosstile.circuits.wires import TOPOLOGIES
 from crosstile.crossbar import planes, tables
 from crosstile.crossbar.encode import quantise_weights
 from crosstile.crossbar.inputs import LinearInputs
@@ -26,6 +27,15 @@ STUCK = {"kind": "stuck_at", "on_rate": 0.05, "off_rate": 0.1}
 
 
 @st.composite
+def wire_sections(draw: st.DrawFn) -> dict:
+    ohm = st.one_of(st.just(0.0), st.floats(0.01, 100.0))
+    return {
+        "word_line": draw(ohm), "bit_line": draw(ohm), "driver": draw(ohm), "sense": draw(ohm),
+        "topology": draw(st.sampled_from(TOPOLOGIES)),
+    }  # fmt: skip
+
+
+@st.composite
 def designs(draw: st.DrawFn) -> dict:
     continuous = draw(st.booleans()) and draw(st.booleans())
     encoding = "differential" if continuous else draw(st.sampled_from(["differential", "offset", "twos_complement"]))
@@ -33,6 +43,8 @@ def designs(draw: st.DrawFn) -> dict:
     effects = draw(st.sampled_from([[], [], [VARIATION], [VARIATION, STUCK]]))
     rows = draw(st.integers(1, 40))
     needs_sum = encoding != "differential"
+    flip = needs_sum and draw(st.booleans())
+    wires = draw(st.one_of(st.none(), wire_sections()))
     return {
         "name": "random",
         "cell": {"name": "c", "technology": "ReRAM", "g_on": 1e-4, "g_off": draw(st.sampled_from([0.0, 3e-6])),
@@ -42,7 +54,7 @@ def designs(draw: st.DrawFn) -> dict:
             "cell_bits": None if continuous else draw(st.integers(1, 5)),
             "encoding": encoding,
             "difference": draw(st.sampled_from(["analog", "digital"])),
-            "flip": needs_sum and draw(st.booleans()),
+            "flip": flip,
             "row_sum": draw(st.sampled_from(["digital", "unit_column"])) if needs_sum else "digital",
         },
         "inputs": {"bits": input_bits, "dac_bits": draw(st.integers(1, input_bits)),
@@ -51,7 +63,9 @@ def designs(draw: st.DrawFn) -> dict:
             "rows": rows, "columns": draw(st.integers(2, 40)),
             "active_rows": draw(st.one_of(st.none(), st.integers(1, rows))),
             "off_current": draw(st.sampled_from(["cancelled", "converted"])),
+            "wires": wires,
         },
+        "compensation": {"rows": "by_current" if wires and not flip and draw(st.booleans()) else "as_mapped"},
         "adc": {"bits": draw(st.one_of(st.none(), st.integers(1, 12))),
                 "range": draw(st.sampled_from(["lossless", "calibrated", "full_scale"]))},
     }  # fmt: skip
@@ -80,6 +94,8 @@ def test_engine_equals_oracle(design: dict, fan_in: int, outputs: int, signed: b
     spans = rng.uniform(0.05, 1.0, size=chip.weights.slices) * chip.max_sum
     adc = make_range(chip, spans)
     args = {"seed": seed, "trial": 1, "layer": "l", "pack_number": 0, "first_array": 0}
+    if chip.compensation.rows == "by_current":
+        args["importance"] = np.abs(x).mean(axis=0)
     pack = build_pack(integers.T.copy(), pack_plan, chip, **args)
     expected = reference_mvm(
         x, integers.T, pack_plan, chip, adc, fraction_bits=pack.grid.fraction_bits, signed=signed,

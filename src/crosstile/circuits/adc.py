@@ -58,7 +58,7 @@ def make_range(chip: ChipSpec, spans: npt.NDArray[np.float64] | None) -> AdcRang
         spans: magnitude that must not clip, by slice, from calibration; used when the range is ``calibrated``.
 
     A converter never resolves finer than one level of a discrete cell: an integer sum that fits is read
-    without error.
+    without error. Sums that came through resistive wires are no integers, and take whatever range they need.
     """
     if chip.adc.bits is None:
         return None
@@ -66,7 +66,8 @@ def make_range(chip: ChipSpec, spans: npt.NDArray[np.float64] | None) -> AdcRang
     slices = chip.weights.slices
     unit_span = float(chip.array.rows_per_read * chip.max_digit) * (1.0 + _off_levels(chip))
     unit_gain = _gain(unit_span, highest, 1.0)
-    finest = 0.0 if chip.weights.continuous else 1.0
+    integers = not chip.weights.continuous and (chip.wires is None or chip.wires.ideal)
+    finest = 1.0 if integers else 0.0
     if chip.adc.range == "lossless":
         gains = [1.0] * slices
     elif chip.adc.range == "full_scale":

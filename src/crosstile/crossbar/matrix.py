@@ -14,6 +14,7 @@ from crosstile.circuits.adc import AdcRange
 from crosstile.crossbar.encode import Decoding, decoding, encode, flips
 from crosstile.crossbar.exact import Grid, Part, choose_grid
 from crosstile.crossbar.program import Window, program_array
+from crosstile.crossbar.wired import effective, wanted_cells
 from crosstile.mapping.plan import Pack
 from crosstile.nonidealities.write_verify import WriteStatistics
 from crosstile.specs.chip import ChipSpec
@@ -62,7 +63,8 @@ class PackMatrix:
     """(slices * polarities,) slice of each column group."""
     grid: Grid
     row_conductance_s: FloatArray
-    """(pack rows,) sum of the conductances of all cells of a word line, siemens, for ohmic energy."""
+    """(pack rows,) current that a word line takes at 1 V, siemens, for ohmic energy. Seen through wires it is the current
+    that reaches the sense amplifiers; what flows back into undriven rows is left out."""
     off_levels: float
     """g_off in levels where its current reaches the converter, else 0."""
     writes: WriteStatistics
@@ -87,6 +89,42 @@ def histogram_edges(chip: ChipSpec, bins: int = 96) -> FloatArray:
     return np.linspace(-chip.cell.g_off_s / Window.of(chip).unit_s, 1.25 * chip.weights.max_level, bins + 1)
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """The physical arrays of one row block, side by side."""
+
+    rows: npt.NDArray[np.int64]
+    target: FloatArray
+    """(rows, outputs, slices, polarities) levels, flipped where columns are stored as complements."""
+    flipped: list[npt.NDArray[np.bool_]]
+    """For each segment, the columns stored as complements."""
+    physical: list[FloatArray]
+    """(rows, columns) targets of each array, in the order of its wires."""
+    order: npt.NDArray[np.int64]
+    """(rows,) which row of the block stands at each place; the last is next to the sense amplifiers."""
+
+
+def _place(levels: FloatArray, pack: Pack, chip: ChipSpec, importance: FloatArray | None) -> list[_Placed]:
+    weights, per_array, placed = chip.weights, chip.outputs_per_array, []
+    for block in pack.blocks:
+        rows = np.asarray(block.rows, dtype=np.int64)
+        target, order, flipped = levels[rows], np.arange(len(rows)), []
+        for start, stop in block.segments:
+            flip = flips(target[start:stop], weights)
+            target[start:stop] = np.where(flip[None], weights.max_level - target[start:stop], target[start:stop])
+            flipped.append(flip)
+        if importance is not None:
+            order = np.argsort(importance[rows] * target.reshape(len(rows), -1).sum(axis=1), kind="stable")
+        physical = []
+        for start in range(0, pack.outputs, per_array):
+            array = target[:, start : start + per_array].reshape(len(rows), -1)
+            if chip.has_unit_column:
+                array = np.concatenate([array, np.ones((len(rows), 1))], axis=1)
+            physical.append(array[order])
+        placed.append(_Placed(rows, target, flipped, physical, order))
+    return placed
+
+
 def build_pack(
     integers: FloatArray,
     pack: Pack,
@@ -97,6 +135,7 @@ def build_pack(
     layer: str,
     pack_number: int,
     first_array: int,
+    importance: FloatArray | None = None,
 ) -> PackMatrix:
     """Encode, program and arrange one pack.
 
@@ -104,61 +143,57 @@ def build_pack(
         integers: (pack rows, outputs) integer (or continuous) weights; rows in canonical order.
         pack: where the rows and outputs go.
         first_array: number in the network of the pack's first array, for fault maps.
+        importance: (pack rows,) mean input of each row, which sorts rows by current; None leaves them as mapped.
 
     Returns:
-        the programmed pack; for given (seed, trial, layer, pack) always the same.
+        the programmed pack, seen through its wires; for given (seed, trial, layer, pack) always the same.
     """
     weights = chip.weights
-    levels = encode(integers, weights)
     outputs, per_array = pack.outputs, chip.outputs_per_array
     units = pack.column_blocks if chip.has_unit_column else 0
     edges = histogram_edges(chip)
-    before = np.zeros(len(edges) - 1, dtype=np.int64)
-    after = before.copy()
     window, writes = Window.of(chip), WriteStatistics()
+    blocks = _place(encode(integers, weights), pack, chip, importance)
+    targets = [target for block in blocks for target in block.physical]
+    targets = wanted_cells(targets, chip)
+    programmed = [
+        program_array(
+            target, chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=n, array_number=first_array + n
+        )
+        for n, target in enumerate(targets)
+    ]
+    before = sum(
+        (np.histogram(np.clip(t, edges[0], edges[-1]), edges)[0] for t in targets), np.zeros(len(edges) - 1, np.int64)
+    )
+    after = sum((np.histogram(np.clip(p.levels, edges[0], edges[-1]), edges)[0] for p in programmed), before * 0)
+    for array in programmed:
+        writes += array.writes
+    seen = iter(effective(programmed, chip.wires, window))
     row_conductance = np.zeros(pack.rows)
     raw: list[tuple[npt.NDArray[np.int64], FloatArray, FloatArray | None, npt.NDArray[np.bool_]]] = []
-    array = 0
-    for block in pack.blocks:
-        rows = np.asarray(block.rows, dtype=np.int64)
-        target = levels[rows]
-        flipped = []
-        for start, stop in block.segments:
-            flip = flips(target[start:stop], weights)
-            target[start:stop] = np.where(flip[None], weights.max_level - target[start:stop], target[start:stop])
-            flipped.append(flip)
-        cells = np.empty_like(target)
-        unit = np.ones((len(rows), units))
+    for placed, block in zip(blocks, pack.blocks, strict=True):
+        rows, place = placed.rows, np.argsort(placed.order)
+        cells, unit = np.empty_like(placed.target), np.ones((len(rows), units))
         variance: FloatArray | None = None
-        unit_variance: FloatArray | None = None
+        unit_variance = np.zeros((len(rows), units))
         for column_block in range(pack.column_blocks):
+            done = next(seen)
             part = slice(column_block * per_array, min((column_block + 1) * per_array, outputs))
-            physical = target[:, part].reshape(len(rows), -1)
-            if units:
-                physical = np.concatenate([physical, np.ones((len(rows), 1))], axis=1)
-            done = program_array(
-                physical, chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=array,
-                array_number=first_array + array,
-            )  # fmt: skip
-            array += 1
-            writes += done.writes
-            before += np.histogram(physical, edges)[0]
-            after += np.histogram(np.clip(done.levels, edges[0], edges[-1]), edges)[0]  # the last bin holds the rest
-            row_conductance[rows] += window.to_siemens(done.levels).sum(axis=1)
-            shape = target[:, part].shape
-            cells[:, part], unit_levels = _split(done.levels, shape, units)
+            row_conductance[rows] += window.to_siemens(done.levels).sum(axis=1)[place]
+            shape = placed.target[:, part].shape
+            cells[:, part], unit_levels = _split(done.levels[place], shape, units)
             if units:
                 unit[:, column_block] = unit_levels
             if done.noise_variance is not None:
                 if variance is None:
-                    variance, unit_variance = np.empty_like(target), np.zeros((len(rows), units))
-                variance[:, part], unit_noise = _split(done.noise_variance, shape, units)
-                if units and unit_variance is not None:
+                    variance = np.empty_like(placed.target)
+                variance[:, part], unit_noise = _split(done.noise_variance[place], shape, units)
+                if units:
                     unit_variance[:, column_block] = unit_noise
-        for (start, stop), flip in zip(block.segments, flipped, strict=True):
+        for (start, stop), flip in zip(block.segments, placed.flipped, strict=True):
             piece = slice(start, stop)
             noise = None
-            if variance is not None and unit_variance is not None:
+            if variance is not None:
                 noise = np.concatenate([_columns(variance[piece], chip, pair="add"), unit_variance[piece]], axis=1)
             matrix = np.concatenate([_columns(cells[piece], chip, pair="keep"), unit[piece]], axis=1)
             raw.append((rows[piece], matrix, noise, flip))

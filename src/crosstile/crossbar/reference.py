@@ -17,11 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstile.circuits.adc import AdcRange, convert
+from crosstile.circuits.nodal import nodal_effective_conductance
 from crosstile.crossbar.program import Window, program_array
 from crosstile.mapping.plan import Pack
 from crosstile.specs.chip import ChipSpec
 
 FloatArray = npt.NDArray[np.float64]
+
+
+def _through_wires(levels: FloatArray, chip: ChipSpec) -> FloatArray:
+    """Return levels as column currents show them: nodal analysis of the array, one sparse matrix for all of it."""
+    if chip.wires is None:
+        return levels
+    window = Window.of(chip)
+    return window.to_levels(nodal_effective_conductance(window.to_siemens(levels), chip.wires))
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,11 @@ def _stored_digits(weight: float, chip: ChipSpec) -> list[list[float]]:
     unsigned = w % 2**spec.bits
     lower, sign = unsigned % 2 ** (spec.bits - 1), unsigned // 2 ** (spec.bits - 1)
     return [[float(lower // base**k % base)] for k in range(spec.slices - 1)] + [[float(sign)]]
+
+
+def _total_of_digits(weights: FloatArray, chip: ChipSpec) -> float:
+    """Return the sum of all digits of one row."""
+    return sum(digit for weight in weights for cells in _stored_digits(weight, chip) for digit in cells)
 
 
 def _slice_weight(k: int, chip: ChipSpec) -> float:
@@ -89,6 +103,7 @@ def reference_mvm(
     pack_number: int = 0,
     first_array: int = 0,
     read_rng: np.random.Generator | None = None,
+    importance: FloatArray | None = None,
 ) -> Reference:
     """Multiply integer vectors with one pack on its arrays.
 
@@ -97,6 +112,7 @@ def reference_mvm(
         weights: (pack rows, outputs) integer or continuous weights.
         fraction_bits: (slices * converted polarities * outputs + unit columns,) grid of each column.
         read_rng: source of read noise; ``None`` reads without noise.
+        importance: (pack rows,) mean inputs that sort the rows of a chip that wires them by current; no flips then.
     """
     spec, n = chip.weights, len(x)
     pairs = spec.encoding == "differential"
@@ -128,18 +144,27 @@ def reference_mvm(
             physical = digits.reshape(len(rows), -1)
             if chip.has_unit_column:
                 physical = np.concatenate([physical, np.ones((len(rows), 1))], axis=1)
+            order = list(range(len(rows)))
+            if importance is not None:  # over all digits of the block, whichever array they stand on
+                currents = [importance[r] * _total_of_digits(weights[r], chip) for r in rows]
+                order.sort(key=currents.__getitem__)
             cells = program_array(
-                physical, chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=array,
+                physical[order], chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=array,
                 array_number=first_array + array,
             )  # fmt: skip
             array += 1
-            sigma = np.sqrt(cells.noise_variance) if cells.noise_variance is not None else np.zeros_like(physical)
+            seen_levels = _through_wires(cells.levels, chip)[np.argsort(order)]
+            sigma = np.zeros_like(physical)
+            if cells.noise_variance is not None and read_rng is not None:
+                if chip.wires is not None:
+                    raise ValueError("read noise behind wires has its oracle in the tests of circuits.sensitivity")
+                sigma = np.sqrt(cells.noise_variance)
 
             def read(column: int, fraction: int, driven: FloatArray, start: int) -> FloatArray:
                 """Return the currents of one column, in levels times digits, for driven (n, rows of the segment)."""
                 part = slice(start, start + driven.shape[1])
                 grid = 2.0**fraction
-                levels = np.rint((cells.levels[part, column] + off) * grid) / grid
+                levels = np.rint((seen_levels[part, column] + off) * grid) / grid
                 current = np.zeros(len(driven))
                 for v in range(len(driven)):
                     seen = levels

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from crosstile.circuits.adc import make_range
-from crosstile.crossbar.matrix import build_pack
 from crosstile.errors import DataError
 from crosstile.nn.layer import InputScale, MappedLayer
 from crosstile.specs.chip import ChipSpec, ScaleSpec
@@ -52,18 +51,16 @@ def input_scale(x: Tensor, bits: int, spec: ScaleSpec, *, signed: bool, layer: s
     return InputScale(scale if scale > 0 else 1.0, signed, bits)
 
 
-def converter_spans(layer: MappedLayer, x: Tensor, percentile: float) -> npt.NDArray[np.float64]:
-    """Return, for each slice, the magnitude that a share ``percentile`` of the sums on ideal arrays does not exceed.
+def converter_spans(layer: MappedLayer, percentile: float) -> npt.NDArray[np.float64]:
+    """Return, for each slice, the magnitude that a share ``percentile`` of the sums on arrays of ideal cells does not exceed.
 
     Args:
-        layer: a layer with its input scale set.
-        x: calibration inputs of this layer (float).
+        layer: a layer with its input scale and its calibration inputs.
     """
     chip, scale = layer.chip, layer.scale
     ideal: ChipSpec = chip.replaced(cell__effects=()) if chip.cell.effects else chip
-    q = scale.quantise(x.detach()[: max(1, min(len(x), 32))])
-    seen = layer.make_inputs(q).vectors(q)
-    vectors = seen[:: max(1, len(seen) // _MAX_VECTORS)][:_MAX_VECTORS].cpu().numpy()
+    assert layer.calibration is not None
+    vectors = layer.calibration.astype(np.float32)
     two_phase = scale.signed and chip.inputs.signed == "two_phase"
     phases = [np.maximum(vectors, 0), np.maximum(-vectors, 0)] if two_phase else [vectors]
     step = chip.inputs.dac_bits
@@ -75,9 +72,7 @@ def converter_spans(layer: MappedLayer, x: Tensor, percentile: float) -> npt.NDA
     driven = np.concatenate(digits).astype(np.float32)
     sums: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(chip.weights.slices)]
     for number, pack in enumerate(layer.plan.packs[:4]):
-        matrix = build_pack(
-            layer.pack_weights(pack), pack, ideal, seed=0, trial=0, layer=layer.name, pack_number=number, first_array=0
-        )
+        matrix = layer.build(number, ideal, seed=0, trial=0)
         rows = layer.pack_rows(pack)
         for segment in matrix.segments:
             product = np.abs(driven[:, rows[segment.rows]] @ segment.levels[:, : matrix.columns].astype(np.float32))
@@ -94,9 +89,11 @@ def converter_spans(layer: MappedLayer, x: Tensor, percentile: float) -> npt.NDA
 
 
 def set_converter(layer: MappedLayer, x: Tensor) -> None:
-    """Set the range of a layer's converters from its calibration inputs."""
-    chip = layer.chip
+    """Keep a sample of a layer's calibration inputs, and set the range of its converters by them."""
+    chip, q = layer.chip, layer.scale.quantise(x.detach()[: max(1, min(len(x), 32))])
+    seen = layer.make_inputs(q).vectors(q)
+    layer.calibration = seen[:: max(1, len(seen) // _MAX_VECTORS)][:_MAX_VECTORS].cpu().numpy().astype(np.int32)
     spans = None
     if chip.adc.bits is not None and chip.adc.range == "calibrated":
-        spans = converter_spans(layer, x, chip.adc.percentile)
+        spans = converter_spans(layer, chip.adc.percentile)
     layer.adc = make_range(chip, spans)

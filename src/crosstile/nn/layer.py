@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from crosstile.circuits.adc import AdcRange
+from crosstile.crossbar.collapsed import collapse
 from crosstile.crossbar.encode import quantise_weights
 from crosstile.crossbar.inputs import Inputs
 from crosstile.crossbar.matrix import PackMatrix, build_pack
@@ -66,10 +67,27 @@ class InputScale:
         return x.mul(1.0 / self.scale).round_().clamp_(lowest, self.largest)
 
 
+def fit_outputs(found: FloatArray, wanted: FloatArray, *, offset: bool) -> tuple[FloatArray, FloatArray]:
+    """Return (outputs,) gain a and offset b that minimise |a found + b - wanted|^2 over the rows; 1 and 0 where nothing is.
+
+    Args:
+        found, wanted: (n, outputs). offset: False keeps b = 0.
+    """
+    mean_found, mean_wanted = (v.mean(axis=0) if offset else np.zeros(v.shape[1]) for v in (found, wanted))
+    centred = found - mean_found
+    power = (centred**2).sum(axis=0)
+    product = (centred * (wanted - mean_wanted)).sum(axis=0)
+    usable = (power > 0) & (product > 0)
+    gain = np.where(usable, product / np.where(usable, power, 1.0), 1.0)
+    return gain, np.where(usable, mean_wanted - gain * mean_found, 0.0)
+
+
 @dataclass
 class _Programmed:
     packs: list[PackMatrix]
     engines: dict[str, list[PackEngine]] = field(default_factory=dict)
+    correction: tuple[FloatArray, FloatArray] | None = None
+    """Gain and offset of each output, the offset in units of integer input times integer weight."""
 
 
 class MappedLayer(nn.Module):
@@ -101,6 +119,8 @@ class MappedLayer(nn.Module):
         self.integers = integers.astype(np.float32)
         self.register_buffer("weight_scale", torch.from_numpy(scale.astype(np.float32)))
         self.register_buffer("bias", None if bias is None else bias.detach().to(torch.float32).clone())
+        self.calibration: npt.NDArray[np.int32] | None = None
+        """(n, vector entries) integer inputs of the calibration data."""
         self._programmed: _Programmed | None = None
         self._clipping: Clipping | None = None
 
@@ -132,19 +152,50 @@ class MappedLayer(nn.Module):
         channel, position = np.divmod(row, shape.kernel_area)
         return np.asarray(position * (shape.groups * shape.channels) + pack.first_group * shape.channels + channel)
 
+    def build(self, number: int, chip: ChipSpec, *, seed: int, trial: int, first_array: int = 0) -> PackMatrix:
+        """Return pack ``number`` as ``chip`` would hold it."""
+        pack, importance = self.plan.packs[number], None
+        if chip.compensation.rows == "by_current":
+            importance = np.abs(self._calibration[:, self.pack_rows(pack)].astype(np.float64)).mean(axis=0)
+        return build_pack(
+            self.pack_weights(pack), pack, chip, seed=seed, trial=trial, layer=self.name, pack_number=number,
+            first_array=first_array, importance=importance,
+        )  # fmt: skip
+
     def program(self, seed: int, trial: int) -> None:
         """Write the arrays of one chip; the same (seed, trial) gives the same chip."""
         self._clipping = self.clipping()
         packs, array = [], self.first_array
         for number, pack in enumerate(self.plan.packs):
-            packs.append(
-                build_pack(
-                    self.pack_weights(pack), pack, self.chip, seed=seed, trial=trial, layer=self.name,
-                    pack_number=number, first_array=array,
-                )
-            )  # fmt: skip
+            packs.append(self.build(number, self.chip, seed=seed, trial=trial, first_array=array))
             array += pack.column_blocks * len(pack.blocks)
         self._programmed = _Programmed(packs)
+        self._programmed.correction = self._fit_outputs(packs)
+
+    @property
+    def _calibration(self) -> npt.NDArray[np.int32]:
+        if self.calibration is None:
+            raise ModelError(f"layer {self.name!r} has no calibration inputs; map the network with calibration data.")
+        return self.calibration
+
+    def _fit_outputs(self, packs: list[PackMatrix]) -> tuple[FloatArray, FloatArray] | None:
+        """Return gain and offset (outputs,) that bring the programmed sums nearest the wanted ones; None: not asked for.
+
+        Least squares over the calibration inputs, on the programmed cells without read noise and converters.
+        """
+        kind = self.chip.compensation.outputs
+        if kind == "none":
+            return None
+        gains, offsets = [], []
+        bits, step = self.scale.magnitude_bits, self.chip.inputs.dac_bits
+        for pack, matrix in zip(self.plan.packs, packs, strict=True):
+            x = self._calibration[:, self.pack_rows(pack)].astype(np.float64)
+            folded = collapse(matrix, pack.rows, 2**bits - 1, step, -(-bits // step))
+            found = x @ np.sum([part.astype(np.float64) for part in folded.matrices], axis=0)
+            gain, offset = fit_outputs(found, x @ self.pack_weights(pack), offset=kind == "gain_offset")
+            gains.append(gain)
+            offsets.append(offset)
+        return np.concatenate(gains), np.concatenate(offsets)
 
     @property
     def packs(self) -> list[PackMatrix]:
@@ -248,7 +299,12 @@ class MappedLayer(nn.Module):
         q = self.scale.quantise(x)
         sums = self.matmul(q, self.state.batch if q.shape[0] % self.state.batch == 0 else q.shape[0])
         self.calls += 1
-        return sums.mul_(self.weight_scale * self.scale.scale)
+        scale = self.weight_scale * self.scale.scale
+        assert self._programmed is not None
+        if self._programmed.correction is None:
+            return sums.mul_(scale)
+        gain, offset = (torch.from_numpy(v.astype(np.float32)).to(sums.device) for v in self._programmed.correction)
+        return sums.mul_(gain * scale).add_(offset * scale)
 
     def extra_repr(self) -> str:
         """Shown in ``print(network)``."""

@@ -62,6 +62,8 @@ Capacitance = Annotated[float, _quantity("capacitance")]
 Temperature = Annotated[float, _quantity("temperature")]
 Length = Annotated[float, _quantity("length")]
 Area = Annotated[float, _quantity("area")]
+Resistivity = Annotated[float, _quantity("resistivity")]
+TemperatureCoefficient = Annotated[float, _quantity("temperature coefficient")]
 Bits = Annotated[float, _quantity("information")]
 Ratio = Annotated[float, _quantity("ratio")]
 

@@ -7,9 +7,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from crosstile.circuits.wires import Wires
+from crosstile.errors import SpecError
 from crosstile.specs.base import Spec, Time, Voltage
 from crosstile.specs.cell import CellSpec
+from crosstile.specs.compensation import CompensationSpec
 from crosstile.specs.hardware import HardwareSpec
+from crosstile.specs.wires import WireSpec
 
 
 class WeightSpec(Spec):
@@ -116,6 +120,8 @@ class ArraySpec(Spec):
     """Length of one read pulse with settling."""
     off_current: Literal["cancelled", "converted"] = "cancelled"
     """Current of g_off: taken away by a replica before the converter, or converted and removed digitally."""
+    wires: WireSpec | None = None
+    """Resistances of word lines, bit lines, drivers and sense amplifiers; ``null``: ideal wires."""
 
     model_config = Spec.model_config | {"populate_by_name": True}
 
@@ -156,6 +162,7 @@ class ChipSpec(Spec):
     inputs: InputSpec = InputSpec()
     array: ArraySpec = ArraySpec()
     adc: AdcSpec = AdcSpec()
+    compensation: CompensationSpec = CompensationSpec()
     hardware: HardwareSpec = HardwareSpec()
     notes: str = ""
     """Differences from the work that is described, and what is not claimed."""
@@ -190,7 +197,31 @@ class ChipSpec(Spec):
                     f"{weights.max_level} levels and {self.inputs.dac_bits}-bit inputs, found {self.adc.bits}; "
                     "raise adc.bits, lower array.active_rows, or set adc.range: calibrated"
                 )
+        try:
+            _ = self.wires  # a wire that does not fit the cell is told when the chip is read
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+        self._check_compensation()
         return self
+
+    def _check_compensation(self) -> None:
+        remedies = self.compensation
+        if self.array.wires is None and (remedies.rows != "as_mapped" or remedies.weights != "as_mapped"):
+            raise ValueError(
+                "compensation.rows and compensation.weights make up for wires, but array.wires describes none; "
+                "add array.wires or take them away"
+            )
+        if remedies.weights == "precompensated" and remedies.outputs == "none":
+            raise ValueError(
+                "compensation.weights: precompensated scales the matrix down, which the outputs' gain takes back; "
+                "set compensation.outputs: gain"
+            )
+
+    @property
+    def wires(self) -> Wires | None:
+        """Resistances of the arrays' wires in ohms; None only where none are described."""
+        described = self.array.wires
+        return None if described is None else described.resolve(self.cell, self.hardware.node_m)
 
     @property
     def has_unit_column(self) -> bool:

@@ -1,0 +1,146 @@
+"""Programmed arrays as they act through their wires: effective levels, and effective read noise.
+
+The cells in use stand next to drivers and sense amplifiers; rows and columns that a layer leaves free are switched
+off. Word lines of the layer that a read does not drive are held at 0 V, so that one effective matrix serves every read.
+With off current cancelled, the replica takes g_off of each driven row and has no wires of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from crosstile.circuits.kirchhoff import with_wires
+from crosstile.circuits.precompensate import precompensate, reachable_scale
+from crosstile.circuits.sensitivity import row_variance
+from crosstile.circuits.wires import Wires
+from crosstile.crossbar.program import ProgrammedArray, Window
+from crosstile.specs.chip import ChipSpec
+
+FloatArray = npt.NDArray[np.float64]
+
+TYPICAL_ACTIVITY = 0.5
+"""Mean input, of the largest, that read noise through wires is computed for: others on the line lower a cell's voltage."""
+_CACHE_BYTES = 512 * 2**20
+
+
+class _Cache:
+    """Results by the content that they follow from; the least recently used go first."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.size = limit, 0
+        self.entries: OrderedDict[bytes, FloatArray] = OrderedDict()
+        self.lock = threading.Lock()
+        self.solved = 0
+
+    def get(self, key: bytes) -> FloatArray | None:
+        with self.lock:
+            if key in self.entries:
+                self.entries.move_to_end(key)
+            return self.entries.get(key)
+
+    def put(self, key: bytes, value: FloatArray) -> None:
+        with self.lock:
+            self.solved += 1
+            if key not in self.entries:
+                self.entries[key] = value
+                self.size += value.nbytes
+            while self.size > self.limit and len(self.entries) > 1:
+                self.size -= self.entries.popitem(last=False)[1].nbytes
+
+
+_cache = _Cache(_CACHE_BYTES)
+
+
+def solved_arrays() -> int:
+    """Return how many arrays this process has solved: trials that change no cell add nothing."""
+    return _cache.solved
+
+
+def _solved(
+    items: Sequence[tuple[bytes, FloatArray]], wires: Wires, solve: Callable[[FloatArray, list[int]], FloatArray]
+) -> list[FloatArray]:
+    """Return a result for each (what else it depends on, cells); those not cached are solved together, by shape."""
+    keys, found = [], []
+    for tag, g_s in items:
+        digest = hashlib.blake2b(repr((wires, g_s.shape, len(tag))).encode(), digest_size=20)
+        digest.update(tag)
+        digest.update(np.ascontiguousarray(g_s).tobytes())
+        keys.append(digest.digest())
+        found.append(_cache.get(keys[-1]))
+    missing: dict[tuple[int, ...], list[int]] = {}
+    for n, value in enumerate(found):
+        if value is None:
+            missing.setdefault(items[n][1].shape, []).append(n)
+    for which in missing.values():
+        for n, value in zip(which, solve(np.stack([items[n][1] for n in which]), which), strict=True):
+            found[n] = kept = np.array(value)
+            _cache.put(keys[n], kept)
+    return [value for value in found if value is not None]
+
+
+def effective(arrays: Sequence[ProgrammedArray], wires: Wires | None, window: Window) -> list[ProgrammedArray]:
+    """Return the arrays as their column currents show them.
+
+    An array whose cells have been solved before (another trial, the calibration) is not solved again.
+
+    Args:
+        arrays: programmed cells in their physical order. wires: None or ideal: the arrays are returned as they are.
+    """
+    if wires is None or wires.ideal:
+        return list(arrays)
+    cells = [window.to_siemens(array.levels) for array in arrays]
+    g_eff = _solved(
+        [(b"g", g_s) for g_s in cells],
+        wires,
+        lambda stack, _: with_wires(torch.from_numpy(stack), wires).numpy(),
+    )
+    noisy = {n: array.noise_variance for n, array in enumerate(arrays) if array.noise_variance is not None}
+    places = list(noisy)
+    spread = _solved(
+        [(noisy[n].tobytes(), cells[n]) for n in places],
+        wires,
+        lambda stack, which: row_variance(stack, np.stack([noisy[places[n]] for n in which]), wires, TYPICAL_ACTIVITY),
+    )
+    variance = dict(zip(places, spread, strict=True))
+    return [
+        dataclasses.replace(array, levels=window.to_levels(g), noise_variance=variance.get(n))
+        for n, (array, g) in enumerate(zip(arrays, g_eff, strict=True))
+    ]
+
+
+def wanted_cells(targets: Sequence[FloatArray], chip: ChipSpec) -> list[FloatArray]:
+    """Return the levels to programme for ``targets``: the same, or those that make up for the wires.
+
+    The arrays share one scale, which the outputs' gain takes back.
+    """
+    wires, window = chip.wires, Window.of(chip)
+    if chip.compensation.weights == "as_mapped" or wires is None or wires.ideal:
+        return list(targets)
+    cells = [window.to_siemens(target) for target in targets]
+    low, high = chip.cell.g_off_s, chip.cell.g_on_s
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for n, g_s in enumerate(cells):
+        groups.setdefault(g_s.shape, []).append(n)
+    stacks = {shape: np.clip(np.stack([cells[n] for n in which]), low, high) for shape, which in groups.items()}
+    scale: float | None = None
+    result: dict[int, FloatArray] = {}
+    for shape, which in groups.items():
+        if scale is None:
+            scale = reachable_scale([torch.from_numpy(stack) for stack in stacks.values()], wires, high)
+
+        def solve(stack: FloatArray, _: list[int], scale: float = scale) -> FloatArray:
+            done = precompensate([torch.from_numpy(stack)], wires, g_min_s=low, g_max_s=high, scale=scale)
+            return done.g_s[0].numpy()
+
+        tag = repr(("precompensated", low, high, scale)).encode()
+        found = _solved([(tag, g_s) for g_s in stacks[shape]], wires, solve)
+        result |= {n: window.to_levels(g_s) for n, g_s in zip(which, found, strict=True)}
+    return [result[n] for n in range(len(targets))]
