@@ -50,15 +50,16 @@ def _gain(span: float, highest: int, finest_step: float) -> float:
     return trim(1.0 / step) if step > 0 else 1.0
 
 
-def make_range(chip: ChipSpec, spans: npt.NDArray[np.float64] | None) -> AdcRange | None:
+def make_range(chip: ChipSpec, spans: npt.NDArray[np.float64] | None, level: float = 1.0) -> AdcRange | None:
     """Return the range of a layer's converters, or ``None`` for ideal converters.
 
     Args:
         chip: the chip.
         spans: magnitude that must not clip, by slice, from calibration; used when the range is ``calibrated``.
+        level: mean share of a cell's conductance that its wires let act, 1 without wires.
 
     A converter never resolves finer than one level of a discrete cell: an integer sum that fits is read
-    without error. Sums that came through resistive wires are no integers, and take whatever range they need.
+    without error. Where outputs are rescaled for what wires take away, a level counts as what is left of it.
     """
     if chip.adc.bits is None:
         return None
@@ -66,8 +67,7 @@ def make_range(chip: ChipSpec, spans: npt.NDArray[np.float64] | None) -> AdcRang
     slices = chip.weights.slices
     unit_span = float(chip.array.rows_per_read * chip.max_digit) * (1.0 + _off_levels(chip))
     unit_gain = _gain(unit_span, highest, 1.0)
-    integers = not chip.weights.continuous and (chip.wires is None or chip.wires.ideal)
-    finest = 1.0 if integers else 0.0
+    finest = 0.0 if chip.weights.continuous else level
     if chip.adc.range == "lossless":
         gains = [1.0] * slices
     elif chip.adc.range == "full_scale":

@@ -5,6 +5,7 @@ Columns of a segment matrix are ordered slice, polarity, output; unit columns, o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from crosstile.circuits.adc import AdcRange
 from crosstile.crossbar.encode import Decoding, decoding, encode, flips
 from crosstile.crossbar.exact import Grid, Part, choose_grid
-from crosstile.crossbar.program import Window, program_array
+from crosstile.crossbar.program import ProgrammedArray, Window, program_array
 from crosstile.crossbar.wired import effective, wanted_cells
 from crosstile.mapping.plan import Pack
 from crosstile.nonidealities.write_verify import WriteStatistics
@@ -65,6 +66,8 @@ class PackMatrix:
     row_conductance_s: FloatArray
     """(pack rows,) current that a word line takes at 1 V, siemens, for ohmic energy. Seen through wires it is the current
     that reaches the sense amplifiers; what flows back into undriven rows is left out."""
+    total_s: tuple[float, float, float]
+    """Conductance of all cells in siemens: as the weights want it, as programmed, and as the wires let it act."""
     off_levels: float
     """g_off in levels where its current reaches the converter, else 0."""
     writes: WriteStatistics
@@ -168,7 +171,13 @@ def build_pack(
     after = sum((np.histogram(np.clip(p.levels, edges[0], edges[-1]), edges)[0] for p in programmed), before * 0)
     for array in programmed:
         writes += array.writes
-    seen = iter(effective(programmed, chip.wires, window))
+    acting = effective(programmed, chip.wires, window)
+    total = (
+        float(sum(window.to_siemens(target).sum() for block in blocks for target in block.physical)),
+        _total_s(programmed, window),
+        _total_s(acting, window),
+    )
+    seen = iter(acting)
     row_conductance = np.zeros(pack.rows)
     raw: list[tuple[npt.NDArray[np.int64], FloatArray, FloatArray | None, npt.NDArray[np.bool_]]] = []
     for placed, block in zip(blocks, pack.blocks, strict=True):
@@ -197,7 +206,11 @@ def build_pack(
                 noise = np.concatenate([_columns(variance[piece], chip, pair="add"), unit_variance[piece]], axis=1)
             matrix = np.concatenate([_columns(cells[piece], chip, pair="keep"), unit[piece]], axis=1)
             raw.append((rows[piece], matrix, noise, flip))
-    return _assemble(raw, chip, pack, pack_number, decoding(weights), units, row_conductance, writes, (before, after))
+    return _assemble(raw, chip, pack, pack_number, decoding(weights), units, row_conductance, total, writes, (before, after))
+
+
+def _total_s(arrays: Sequence[ProgrammedArray], window: Window) -> float:
+    return float(sum(window.to_siemens(array.levels).sum() for array in arrays))
 
 
 def _split(values: FloatArray, shape: tuple[int, ...], units: int) -> tuple[FloatArray, FloatArray]:
@@ -222,6 +235,7 @@ def _assemble(
     decode: Decoding,
     units: int,
     row_conductance: FloatArray,
+    total_s: tuple[float, float, float],
     writes: WriteStatistics,
     histogram: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
 ) -> PackMatrix:
@@ -267,6 +281,7 @@ def _assemble(
         column_slice=np.repeat(np.arange(weights.slices), polarities),
         grid=grid,
         row_conductance_s=row_conductance,
+        total_s=total_s,
         off_levels=off,
         writes=writes,
         integer_levels=integer and off == 0.0,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +40,7 @@ class _Cache:
         self.limit, self.size = limit, 0
         self.entries: OrderedDict[bytes, FloatArray] = OrderedDict()
         self.lock = threading.Lock()
-        self.solved = 0
+        self.solved, self.seconds = 0, 0.0
 
     def get(self, key: bytes) -> FloatArray | None:
         with self.lock:
@@ -59,9 +61,23 @@ class _Cache:
 _cache = _Cache(_CACHE_BYTES)
 
 
-def solved_arrays() -> int:
-    """Return how many arrays this process has solved: trials that change no cell add nothing."""
-    return _cache.solved
+@dataclass(frozen=True)
+class SolverWork:
+    """What solving wires has taken in this process; trials that change no cell add nothing."""
+
+    arrays: int
+    """Solutions: arrays whose cells had not been seen before, once for their conductances and once for their noise."""
+    seconds: float
+    """Wall-clock time."""
+
+    def since(self, earlier: SolverWork) -> SolverWork:
+        """Return the work done after ``earlier``."""
+        return SolverWork(self.arrays - earlier.arrays, self.seconds - earlier.seconds)
+
+
+def solver_work() -> SolverWork:
+    """Return the work so far."""
+    return SolverWork(_cache.solved, _cache.seconds)
 
 
 def _solved(
@@ -80,7 +96,10 @@ def _solved(
         if value is None:
             missing.setdefault(items[n][1].shape, []).append(n)
     for which in missing.values():
-        for n, value in zip(which, solve(np.stack([items[n][1] for n in which]), which), strict=True):
+        start = time.perf_counter()
+        values = solve(np.stack([items[n][1] for n in which]), which)
+        _cache.seconds += time.perf_counter() - start
+        for n, value in zip(which, values, strict=True):
             found[n] = kept = np.array(value)
             _cache.put(keys[n], kept)
     return [value for value in found if value is not None]

@@ -51,8 +51,9 @@ def input_scale(x: Tensor, bits: int, spec: ScaleSpec, *, signed: bool, layer: s
     return InputScale(scale if scale > 0 else 1.0, signed, bits)
 
 
-def converter_spans(layer: MappedLayer, percentile: float) -> npt.NDArray[np.float64]:
-    """Return, for each slice, the magnitude that a share ``percentile`` of the sums on arrays of ideal cells does not exceed.
+def converter_spans(layer: MappedLayer, percentile: float) -> tuple[npt.NDArray[np.float64], float]:
+    """Return, for each slice, the magnitude that a share ``percentile`` of the sums on arrays of ideal cells does not
+    exceed, and the mean share of a cell's conductance that the wires let act.
 
     Args:
         layer: a layer with its input scale and its calibration inputs.
@@ -71,8 +72,10 @@ def converter_spans(layer: MappedLayer, percentile: float) -> npt.NDArray[np.flo
         digits += [((magnitude >> shift) & (2**step - 1)) * sign for shift in shifts]
     driven = np.concatenate(digits).astype(np.float32)
     sums: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(chip.weights.slices)]
+    wanted_s = acting_s = 0.0
     for number, pack in enumerate(layer.plan.packs[:4]):
         matrix = layer.build(number, ideal, seed=0, trial=0)
+        wanted_s, acting_s = wanted_s + matrix.total_s[0], acting_s + matrix.total_s[2]
         rows = layer.pack_rows(pack)
         for segment in matrix.segments:
             product = np.abs(driven[:, rows[segment.rows]] @ segment.levels[:, : matrix.columns].astype(np.float32))
@@ -85,7 +88,7 @@ def converter_spans(layer: MappedLayer, percentile: float) -> npt.NDArray[np.flo
         values = np.concatenate(values_of_slice)
         rank = min(values.size - 1, int(np.ceil(percentile / 100.0 * values.size)) - 1)
         spans.append(float(np.partition(values, rank)[rank]))
-    return np.asarray(spans)
+    return np.asarray(spans), 1.0 if acting_s == wanted_s else acting_s / wanted_s
 
 
 def set_converter(layer: MappedLayer, x: Tensor) -> None:
@@ -93,7 +96,8 @@ def set_converter(layer: MappedLayer, x: Tensor) -> None:
     chip, q = layer.chip, layer.scale.quantise(x.detach()[: max(1, min(len(x), 32))])
     seen = layer.make_inputs(q).vectors(q)
     layer.calibration = seen[:: max(1, len(seen) // _MAX_VECTORS)][:_MAX_VECTORS].cpu().numpy().astype(np.int32)
-    spans = None
+    spans, level = None, 1.0
     if chip.adc.bits is not None and chip.adc.range == "calibrated":
-        spans = converter_spans(layer, chip.adc.percentile)
-    layer.adc = make_range(chip, spans)
+        spans, left = converter_spans(layer, chip.adc.percentile)
+        level = left if chip.compensation.outputs != "none" else 1.0
+    layer.adc = make_range(chip, spans, level)

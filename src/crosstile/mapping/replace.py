@@ -156,7 +156,7 @@ def map_network(
     result = MappedNetwork(_put(network, mapped), {layer.name: layer for layer in mapped.values()}, chip, seed)
     result.folded, result.digital = folded, tuple(digital)
     say("program")
-    result.program(0)
+    result.program(0, progress=lambda name: say(f"program {name}"))
     say("check")
     check_nothing_bypasses(result, x[:2], digital=[f"network.{pattern}" for pattern in digital])
     result.seek(0)

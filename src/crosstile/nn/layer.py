@@ -244,6 +244,15 @@ class MappedLayer(nn.Module):
                 if engine.reader is not None:
                     engine.reader.clipping = Clipping.zero(self.chip.weights.slices)
 
+    def exchange_hardware(self, other: MappedLayer) -> None:
+        """Exchange chip, converters, calibration and programmed arrays with the same layer on another chip."""
+        if (self.name, self.shape) != (other.name, other.shape):
+            raise ValueError(f"layers {self.name!r} and {other.name!r} are not the same layer")
+        for part in ("chip", "plan", "adc", "input_scale", "calibration", "_programmed", "_clipping"):
+            mine, theirs = getattr(self, part), getattr(other, part)
+            setattr(self, part, theirs)
+            setattr(other, part, mine)
+
     # ------------------------------------------------------------------ running
 
     def as_feature_map(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from crosstile.citation import References
+from crosstile.crossbar.wired import SolverWork
 from crosstile.datasets import Dataset
 from crosstile.mapping.replace import MappedNetwork
 from crosstile.specs.chip import ChipSpec
@@ -28,6 +29,7 @@ from crosstile.study.result import (
     cost_from_estimate,
     layer_costs_from_estimate,
 )
+from crosstile.study.wires import WireLoss
 from crosstile.zoo import LoadedModel
 
 
@@ -67,7 +69,7 @@ def _versions() -> dict[str, str]:
 
 
 def _layer_results(
-    mapped: MappedNetwork, analysis: dict[str, LayerAnalysis], cost: dict[str, Any]
+    mapped: MappedNetwork, analysis: dict[str, LayerAnalysis], cost: dict[str, Any], loss: WireLoss | None
 ) -> list[LayerResult]:
     results = []
     for (name, layer), costs in zip(mapped.layers.items(), cost["layers"], strict=True):
@@ -90,11 +92,37 @@ def _layer_results(
                     "adc_bits": layer.chip.adc.bits, "saturation": saturation, "saturation_per_slice": per_slice,
                     "snr_db": found.snr_db, "snr_cumulative_db": found.snr_cumulative_db,
                     "conductance": conductance_histogram(layer), "activity": plan.activity,
+                    "wires": None if loss is None else _layer_wires(loss, name),
                     **layer_costs_from_estimate(costs),
                 }
             )
         )  # fmt: skip
     return results
+
+
+def _layer_wires(loss: WireLoss, layer: str) -> dict[str, float]:
+    found = loss.layers[layer]
+    cost = round(loss.accuracy_without - found.accuracy, 12)
+    return {
+        "current_kept": found.current_kept, "snr_without_db": found.snr_without_db, "accuracy": found.accuracy,
+        "accuracy_cost": cost,
+    }  # fmt: skip
+
+
+def _wire_result(chip: ChipSpec, found: Measured) -> dict[str, Any] | None:
+    loss, wires = found.wire_loss, chip.array.wires
+    if loss is None or wires is None or found.solved is None:
+        return None
+    return {
+        "figures": [figure._asdict() for figure in wires.describe(chip.cell, chip.hardware.node_m)],
+        "topology": wires.topology,
+        "samples": loss.samples,
+        "accuracy_without": loss.accuracy_without,
+        "accuracy_with": loss.accuracy_with,
+        "accuracy_cost": round(loss.accuracy_without - loss.accuracy_with, 12),
+        "solves": found.solved.arrays,
+        "solve_s": round(found.solved.seconds, 4),
+    }
 
 
 def _notes(mapped: MappedNetwork, chip: ChipSpec, data: Dataset, samples: int) -> list[str]:
@@ -108,6 +136,16 @@ def _notes(mapped: MappedNetwork, chip: ChipSpec, data: Dataset, samples: int) -
     notes.append(f"Signal-to-noise ratios and cell energy are measured on {samples} samples and chip 0.")
     finest = min(int(pack.grid.fraction_bits.min()) for layer in mapped.layers.values() for pack in layer.packs)
     notes.append(f"So that sums are exact, conductances are rounded to 2^-{finest} of a level or finer.")
+    if chip.wires is not None and not chip.wires.ideal:
+        notes.append(
+            "Wires: cells are linear; the cells in use stand next to drivers and sense amplifiers, free rows and columns "
+            "are switched off, word lines that a read does not drive are at 0 V."
+        )
+        if any(pack.noisy for layer in mapped.layers.values() for pack in layer.packs):
+            notes.append(
+                "Read noise through wires: exact to first order for inputs of which half are on; that columns share a "
+                "cell's noise a little through the word line is left out."
+            )
     if chip.notes:
         notes.append(f"Chip {chip.name}: {chip.notes}")
     if chip.cell.limits:
@@ -130,6 +168,8 @@ class Measured:
     quantised: float
     cost: dict[str, Any]
     seconds: dict[str, float]
+    wire_loss: WireLoss | None = None
+    solved: SolverWork | None = None
 
 
 def assemble(options: RunOptions, found: Measured) -> Result:
@@ -166,7 +206,8 @@ def assemble(options: RunOptions, found: Measured) -> Result:
                 drop=round(found.digital - accuracy.mean, 12),
             ),
             "cost": cost_from_estimate(found.cost),
-            "layers": _layer_results(mapped, found.analysis, found.cost),
+            "layers": _layer_results(mapped, found.analysis, found.cost, found.wire_loss),
+            "wires": _wire_result(chip, found),
             "components": components_from_estimate(found.cost),
             "programming": {
                 "cells": cells,

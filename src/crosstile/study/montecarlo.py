@@ -75,6 +75,7 @@ def evaluate(
     seed: int | None = None,
     done: Sequence[float] = (),
     progress: Callable[[int], None] | None = None,
+    program: Callable[[int], None] | None = None,
     after_trial: Callable[[list[float]], None] | None = None,
 ) -> AccuracyResult:
     """Programme ``trials`` chips and classify the samples on each.
@@ -88,11 +89,15 @@ def evaluate(
         seed: replaces the network's seed.
         done: accuracies of trials already finished (a resumed run).
         progress: called with the number of samples finished.
+        program: programmes chip number so-and-so, if more is to happen then; default: ``mapped.program``.
         after_trial: called with all accuracies so far after each trial.
     """
     accuracies = list(done)
     for trial in range(len(accuracies), trials):
-        mapped.program(trial, seed=seed)
+        if program is not None:
+            program(trial)
+        else:
+            mapped.program(trial, seed=seed)
         accuracies.append(count_correct(mapped, x, y, batch, progress) / len(x))
         if after_trial is not None:
             after_trial(accuracies)

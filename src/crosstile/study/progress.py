@@ -28,9 +28,13 @@ class _Bar(Progress):
 class _Lines(Progress):
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.told: set[str] = set()
 
     def stage(self, name: str, total: int | None = None) -> None:
-        self.console.print(name + (f" ({total} samples)" if total else ""), markup=False)
+        if name in self.told:  # gone back to, between two chips
+            return
+        self.told.add(name)
+        self.console.print(name + (f" ({total} steps)" if total else ""), markup=False)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ _CHIP_FIGURES: Final = (
     ("Rows driven per read", "array.active_rows", ""),
     ("Read voltage", "array.read_voltage_v", "V"),
     ("Read time", "array.read_time_s", "s"),
+    ("Wires", "array.wires.topology", ""),
     ("Converter bits", "adc.bits", ""),
     ("Converter range", "adc.range", ""),
     ("Technology node", "hardware.node_m", "m"),

@@ -52,9 +52,11 @@ def figures(result: Result) -> dict[str, Figure]:
         found["snr"] = _snr(result.layers)
         if any(layer.saturation is not None for layer in result.layers):
             found["saturation"] = _saturation(result.layers)
+        if result.wires is not None and all(layer.wires is not None for layer in result.layers):
+            found["wires"] = _wires(result.layers)
         if any(layer.conductance for layer in result.layers):
             found["conductance"] = _conductance(result.layers)
-        for place in ("energy-layers", "latency-layers", "area-layers", "snr", "saturation"):
+        for place in ("energy-layers", "latency-layers", "area-layers", "snr", "saturation", "wires"):
             if place in found and crowded(result.layers):
                 found[place]["layout"]["height"] += 70
     if result.components:
@@ -210,6 +212,26 @@ def _snr(layers: Sequence[LayerResult]) -> Figure:
     ]
     axes: Figure = {"xaxis": layer_axis(layers), "yaxis": axis("signal to error (dB)")}
     return {"data": data, "layout": layout(320, barmode="group", **axes)}
+
+
+def _wires(layers: Sequence[LayerResult]) -> Figure:
+    def lost(value: float | None) -> str:
+        return "none" if value is None else f"{100 * value:.3g} % of the current"
+
+    def points(value: float | None) -> str:
+        return "none" if value is None else f"{100 * value:.3g} points"
+
+    held = [layer.wires for layer in layers]
+    cost = bars(layers, "accuracy cost", [w and w.accuracy_cost for w in held], 100.0, WARM, points)
+    left = bars(layers, "current lost", [w and 1.0 - w.current_kept for w in held], 100.0, SOFT, lost)
+    # Two scales of different nature: the bars of one would hide those of the other, so they stand one above the other.
+    left |= {"xaxis": "x", "yaxis": "y2"}
+    axes: Figure = {
+        "xaxis": layer_axis(layers),
+        "yaxis": axis("accuracy cost (points)", domain=[0, 0.46]),
+        "yaxis2": axis("current lost (%)", domain=[0.54, 1], rangemode="tozero", anchor="x"),
+    }
+    return {"data": [left, cost], "layout": layout(460, **axes)}
 
 
 def _saturation(layers: Sequence[LayerResult]) -> Figure:

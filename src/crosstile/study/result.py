@@ -25,6 +25,7 @@ from crosstile.study.result_parts import (
     Reference,
     Section,
     Versions,
+    WireResult,
 )
 
 __all__ = [
@@ -82,6 +83,8 @@ class Result(Section):
     layers: tuple[LayerResult, ...]
     components: tuple[ComponentResult, ...]
     programming: Programming | None = None
+    wires: WireResult | None = None
+    """Null for ideal wires."""
     references: tuple[Reference, ...] = ()
     timings: dict[str, Amount] = Field(default_factory=dict)
     """Wall-clock seconds of each stage of the run."""

@@ -201,6 +201,49 @@ class LayerActivity(Section):
     """Mean of (input digit / largest digit) squared over driven rows."""
 
 
+class LayerWires(Section):
+    """What the wires of one layer cost, on chip 0."""
+
+    current_kept: Amount
+    """Conductance that acts through the wires over that of the cells: what is left of the current with every input on."""
+    snr_without_db: Decibel = None
+    """Signal to error of the layer on the same chip without wires; null when it is infinite."""
+    accuracy: Share
+    """With the wires of this layer alone."""
+    accuracy_cost: Annotated[float, Field(ge=-1, le=1)]
+    """Accuracy without wires minus that with this layer's alone; negative when the layer does better."""
+
+
+class WireFigure(Section):
+    """One figure that the wires rest on."""
+
+    name: str
+    value: float
+    unit: str
+    """SI unit."""
+    source: str
+    tag: str
+    """published, derived or assumed."""
+
+
+class WireResult(Section):
+    """Resistances of the wires, what solving them took, and what they cost."""
+
+    figures: tuple[WireFigure, ...]
+    topology: str
+    samples: Count
+    """Samples that the accuracies here were measured on, on chip 0."""
+    accuracy_without: Share
+    """The same chip with ideal wires."""
+    accuracy_with: Share
+    accuracy_cost: Annotated[float, Field(ge=-1, le=1)]
+    """Accuracy without wires minus accuracy with them."""
+    solves: Count
+    """Arrays solved in the whole run: each new content once, for every chip."""
+    solve_s: Amount
+    """Wall-clock seconds that this took."""
+
+
 def _as_mapping(value: object) -> object:
     """Take :class:`crosstile.mapping.plan.Activity` as it is."""
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
@@ -249,6 +292,8 @@ class LayerResult(Section):
     energy_by_component: dict[str, Amount] = Field(default_factory=dict)
     """Joules by entry of the chip's hardware section, and ``leakage``."""
     conductance: Conductance | None = None
+    wires: LayerWires | None = None
+    """Null for ideal wires."""
     activity: Annotated[LayerActivity, BeforeValidator(_as_mapping)]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from crosstile.cost.estimate import estimate
+from crosstile.crossbar.wired import solver_work
 from crosstile.datasets import Dataset, load_dataset
 from crosstile.errors import DataError, UsageError
 from crosstile.mapping.replace import map_network
@@ -24,6 +25,8 @@ from crosstile.study.montecarlo import count_correct, evaluate
 from crosstile.study.options import RunOptions, check
 from crosstile.study.result import Result
 from crosstile.study.resume import Resume, fingerprint
+from crosstile.study.wires import steps as wire_steps
+from crosstile.study.wires import wire_loss, without_wires
 from crosstile.zoo import LoadedModel, build_model
 
 __all__ = ["Progress", "RunOptions", "run"]
@@ -39,6 +42,21 @@ class Progress:
 
     def advance(self, steps: int = 1) -> None:
         """So many steps of the stage are done."""
+
+
+class _MapSteps:
+    """Turns the steps of mapping into stages: chip 0 is a stage of its own where its wires are solved."""
+
+    def __init__(self, progress: Progress, wired: bool) -> None:
+        self.progress, self.wired, self.layers = progress, wired, 0
+
+    def step(self, what: str) -> None:
+        """Take note of one step."""
+        self.layers += what.startswith("calibrate ")
+        if what == "program" and self.wired:
+            self.progress.stage("program chip 1 and solve its wires", self.layers)
+        else:
+            self.progress.advance()
 
 
 @dataclass
@@ -122,11 +140,13 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
     with clock.measure("digital"):
         digital = count_correct(loaded.model.to(device), x.to(device), y, options.batch, progress.advance) / total
         loaded.model.to("cpu")
+    work = solver_work()
+    wired = chip.wires is not None and not chip.wires.ideal
     progress.stage("map to arrays")
     with clock.measure("map"):
         mapped = map_network(
             loaded.model, chip, calibration, seed=options.seed, digital=options.digital,
-            progress=lambda _: progress.advance(),
+            progress=_MapSteps(progress, wired).step,
         ).to(device)  # fmt: skip
     with clock.measure("quantised"):
         progress.stage("quantised network", total)
@@ -145,24 +165,57 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
         analysis = analyse(mapped, x.to(device))
         for layer in mapped.layers.values():
             layer.reset_counts()
+    loss = None
+    if wired:
+        with clock.measure("wires"):
+            bare = map_network(
+                loaded.model, without_wires(chip), calibration, seed=options.seed, digital=options.digital
+            ).to(device)
+            progress.stage("what wires cost, layer by layer", wire_steps(len(mapped.layers), total))
+            loss = wire_loss(mapped, bare, x.to(device), y, batch=options.batch, progress=progress.advance)
+            del bare
     finished = resume.load(options.trials)
+
+    def program(trial: int) -> None:
+        if not wired:
+            mapped.program(trial)
+            return
+        progress.stage(f"program chip {trial + 1} and solve its wires", len(mapped.layers))
+        mapped.program(trial, progress=lambda _: progress.advance())
+        progress.stage("programmed chips", options.trials * total)
+        progress.advance(trial * total)
+
     progress.stage("programmed chips", options.trials * total)
     progress.advance(len(finished) * total)
+
     with clock.measure("evaluate"):
         if len(finished) == options.trials:
             mapped.program(options.trials - 1)  # clipping is that of a chip that was run
             count_correct(mapped, x[: options.batch].to(device), y, options.batch)
         accuracy = evaluate(
             mapped, x.to(device), y, trials=options.trials, batch=options.batch, done=finished,
-            progress=progress.advance, after_trial=resume.save,
+            progress=progress.advance, program=program, after_trial=resume.save,
         )  # fmt: skip
+    solved = solver_work().since(work)
     progress.stage("estimate cost")
     with clock.measure("estimate"):
         cost = estimate([analysis[name].plan for name in mapped.layers], chip).as_dict()
     result = assemble(
         options,
         Measured(
-            loaded, data, len(calibration), chip, mapped, analysis, accuracy, digital, quantised, cost, clock.seconds
+            loaded,
+            data,
+            len(calibration),
+            chip,
+            mapped,
+            analysis,
+            accuracy,
+            digital,
+            quantised,
+            cost,
+            clock.seconds,
+            loss,
+            solved,
         ),
     )
     resume.clear()
@@ -170,6 +223,8 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
 
 
 def _ideal(chip: ChipSpec) -> ChipSpec:
-    """Return the same chip with ideal cells and converters: the quantised network and nothing else."""
-    ideal: ChipSpec = chip.replaced(cell__effects=(), adc__bits=None, adc__range="calibrated")
+    """Return the same chip with ideal cells, wires and converters: the quantised network and nothing else."""
+    ideal: ChipSpec = without_wires(chip).replaced(
+        cell__effects=(), adc__bits=None, adc__range="calibrated", compensation__outputs="none"
+    )
     return ideal

@@ -30,6 +30,12 @@ def summary_table(result: Result) -> Table:
     chips = f"{result.trials} programmed chip{'s' if result.trials != 1 else ''}"
     interval = f"95 % interval {_percent(acc.ci95[0])} to {_percent(acc.ci95[1])}"
     row("Accuracy, on chip", f"{_percent(acc.mean)}   ({interval}, {chips})")
+    if (wires := result.wires) is not None:
+        row(
+            "Cost of the wires",
+            f"{100 * wires.accuracy_cost:.2f} points on {wires.samples} samples   "
+            f"({wires.solves} arrays solved in {format_quantity(wires.solve_s, 's', 3)})",
+        )
     row("Energy", f"{format_quantity(cost.energy_j, 'J')} per sample")
     latency = f"{format_quantity(cost.latency_s, 's')} per sample"
     if cost.latency_pipelined_s is not None:
@@ -51,6 +57,8 @@ def layer_table(result: Result) -> Table:
     table.add_column("matrix", justify="right", no_wrap=True)
     for name in ("arrays", "used\n%", "SNR\ndB", "cum.\ndB", "clip\n%"):
         table.add_column(name, justify="right", no_wrap=True)
+    if result.wires is not None:
+        table.add_column("wires\npoints", justify="right", no_wrap=True)
     table.add_column("energy", justify="right", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     for layer in result.layers:
@@ -63,6 +71,7 @@ def layer_table(result: Result) -> Table:
             "exact" if layer.snr_db is None else f"{layer.snr_db:.1f}",
             "exact" if layer.snr_cumulative_db is None else f"{layer.snr_cumulative_db:.1f}",
             "-" if layer.saturation is None else f"{100 * layer.saturation:.2g}",
+            *([] if layer.wires is None else [f"{100 * layer.wires.accuracy_cost:.2f}"]),
             format_quantity(layer.energy_j, "J", 3),
             format_quantity(layer.latency_s, "s", 3),
         )
