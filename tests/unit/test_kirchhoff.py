@@ -222,6 +222,14 @@ def test_what_is_no_resistance_is_told(ohm: object) -> None:
         Wires(ohm, 1.0)  # type: ignore[arg-type]
 
 
+def test_no_inputs_and_no_arrays() -> None:
+    g, wires = cells(2, 6, 4), Wires(1.0, 1.0)
+    solved = solve_crossbar(g, torch.ones(0, 6), wires)
+    assert solved.currents_a.shape == (2, 0, 4)
+    assert solved.word_v.shape == (2, 0, 6, 4)
+    assert with_wires(g[:0], wires).shape == (0, 6, 4)
+
+
 def test_inputs_that_do_not_fit_are_told() -> None:
     g, wires = cells(2, 6, 4), Wires(1.0, 1.0)
     for v in (torch.ones(6), torch.ones(3, 5), torch.ones(4, 3, 6), torch.full((1, 6), INF)):

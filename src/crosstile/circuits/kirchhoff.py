@@ -4,26 +4,28 @@ With linear cells the crossbar is a linear network: I = V G_eff, where G_eff (ro
 alone (:mod:`crosstile.circuits.wires` draws the network). G_eff is found by nested dissection
 (:mod:`crosstile.circuits.dissection`) in arithmetic without subtraction (:mod:`crosstile.circuits.elimination`), which
 keeps every entry to a relative error of some 1e-13, whatever the ratio of wires to cells. Without any wire
-resistance it is the cells' own conductance, bit for bit.
+resistance it is the cells' own conductance, bit for bit. CUDA tensors are worked on where they are
+(:mod:`crosstile.circuits.factor_torch`), all others by compiled code on the CPU.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crosstile.circuits.factor import Factor
+from crosstile.circuits.factor_torch import CHUNK_CELLS, TorchFactor
 from crosstile.circuits.wires import Topology, Wires
 from crosstile.errors import UsageError
 
 MAX_SIZE = 4096
 """Largest number of rows or columns; 1024 x 1024 takes seconds and about 2 GB."""
 _CHUNK_CELLS = 2**20
-"""Cells that are eliminated together: bounds memory, whatever the batch."""
+"""Cells that are eliminated together on the CPU: bounds memory, whatever the batch."""
 
 
 def effective_conductance(
@@ -86,28 +88,55 @@ def check_conductance(g_s: Tensor) -> Tensor:
     return g_s.to(torch.float64)
 
 
+def _in_torch(device: torch.device) -> bool:
+    """Whether tensors of ``device`` are worked on where they are; elsewhere, compiled code on the CPU does it."""
+    return device.type == "cuda"
+
+
+def _factor(g_s: Tensor, wires: Wires, *, keep: bool) -> Factor | TorchFactor:
+    if _in_torch(g_s.device):
+        return TorchFactor.of(g_s.detach(), wires, keep=keep)
+    return Factor.of(g_s.detach().cpu().contiguous().numpy(), wires, keep=keep)
+
+
+def _gradient(factor: Factor | TorchFactor, upstream: Tensor) -> Tensor:
+    if isinstance(factor, TorchFactor):
+        return factor.gradient(upstream.detach())
+    return torch.from_numpy(factor.gradient(upstream.detach().cpu().contiguous().numpy()))
+
+
+def _voltages(factor: Factor | TorchFactor, sources: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Return volts on word and bit lines; the grounds of all ``columns`` are at 0 V."""
+    grounds = sources.new_zeros(factor.arrays, columns, sources.shape[2])
+    if isinstance(factor, TorchFactor):
+        return factor.voltages(sources.detach(), grounds)[:2]
+    word_v, bit_v, _ = factor.voltages(sources.detach().cpu().contiguous().numpy(), grounds.cpu().numpy())
+    return torch.from_numpy(word_v), torch.from_numpy(bit_v)
+
+
+def _chunk(g_s: Tensor, inputs: int = 1) -> int:
+    """Return how many of (arrays, rows, columns) are eliminated together."""
+    cells = CHUNK_CELLS if _in_torch(g_s.device) else _CHUNK_CELLS
+    return max(1, cells // (g_s.shape[1] * g_s.shape[2] * max(1, inputs)))
+
+
 class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, g_s: Tensor, wires: Wires) -> Tensor:
         keep = ctx.needs_input_grad[0]
         parts, factors = [], []
-        step = max(1, _CHUNK_CELLS // (g_s.shape[1] * g_s.shape[2]))
-        cells = g_s.detach().cpu().contiguous().numpy()
-        for start in range(0, len(cells), step):
-            factor = Factor.of(cells[start : start + step], wires, keep=keep)
-            parts.append(factor.coupling)
+        for cells in torch.split(g_s, _chunk(g_s)):
+            factor = _factor(cells, wires, keep=keep)
+            parts.append(torch.as_tensor(factor.coupling))
             factors.append(factor)
         ctx.factors = factors if keep else []
-        return torch.from_numpy(np.concatenate(parts)).to(g_s.device)
+        return torch.cat(parts).to(g_s.device)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        values = upstream[0].detach().cpu().contiguous().numpy()
-        parts, start = [], 0
-        for factor in ctx.factors:
-            parts.append(factor.gradient(values[start : start + factor.arrays]))
-            start += factor.arrays
-        return torch.from_numpy(np.concatenate(parts)).to(upstream[0].device), None
+        sizes = [factor.arrays for factor in ctx.factors]
+        pairs = zip(ctx.factors, torch.split(upstream[0], sizes), strict=True)
+        return torch.cat([_gradient(factor, part) for factor, part in pairs]).to(upstream[0].device), None
 
 
 @dataclass(frozen=True)
@@ -163,23 +192,23 @@ def solve_crossbar(g_s: Tensor, v: Tensor, wires: Wires) -> CrossbarSolution:
     """
     cells, inputs = check_conductance(g_s), check_inputs(v, g_s)
     mirrored = wires.topology == "same_side"
-    flat, drive = cells.reshape(-1, *cells.shape[-2:]), inputs.reshape(-1, *inputs.shape[-2:])
+    number = math.prod(cells.shape[:-2])  # said outright: without inputs, -1 would be ambiguous
+    flat, drive = cells.reshape(number, *cells.shape[-2:]), inputs.reshape(number, *inputs.shape[-2:])
     if mirrored:
         flat, drive = flat.flip(-2), drive.flip(-1)
     word, bit, matrix = [], [], []
-    step = max(1, _CHUNK_CELLS // (flat.shape[1] * flat.shape[2] * max(1, drive.shape[1])))
-    for start in range(0, len(flat), step):
-        factor = Factor.of(flat[start : start + step].detach().cpu().contiguous().numpy(), wires, keep=True)
-        sources = np.ascontiguousarray(drive[start : start + step].detach().cpu().numpy().swapaxes(1, 2))
-        word_v, bit_v, _ = factor.voltages(sources, np.zeros((factor.arrays, flat.shape[2], sources.shape[2])))
-        word.append(torch.from_numpy(word_v))
-        bit.append(torch.from_numpy(bit_v))
-        matrix.append(torch.from_numpy(factor.coupling))
+    step = _chunk(flat, drive.shape[1])
+    for part, rows_v in zip(torch.split(flat, step), torch.split(drive, step), strict=True):
+        factor = _factor(part, wires, keep=True)
+        word_v, bit_v = _voltages(factor, rows_v.transpose(1, 2), flat.shape[2])
+        word.append(word_v)
+        bit.append(bit_v)
+        matrix.append(torch.as_tensor(factor.coupling))
 
     def shaped(parts: list[Tensor]) -> Tensor:
         joined = torch.cat(parts).permute(0, 3, 1, 2)
         joined = joined.flip(-2) if mirrored else joined
-        return joined.reshape(*cells.shape[:-2], -1, *cells.shape[-2:]).to(g_s.device)
+        return joined.reshape(*cells.shape[:-2], drive.shape[1], *cells.shape[-2:]).to(g_s.device)
 
     effective = torch.cat(matrix)
     effective = (effective.flip(-2) if mirrored else effective).reshape(cells.shape).to(g_s.device)

@@ -1,7 +1,7 @@
 """Conductances for which the crossbar *with* its wires is the wanted matrix.
 
-Minimise  F(G) = 1/2 |G_eff(G) - s W|^2  over  g_min <= G <= g_max  by projected gradients through the solve, with the loss of each
-cell's own path as preconditioner:
+Minimise  F(G) = 1/2 |G_eff(G) - s W|^2  over  g_min <= G <= g_max  by projected gradients through the solve, with
+the loss of each cell's own path as preconditioner:
 
     G <- clip(G - t (dF/dG) / q^2),      q_ij = G_eff,ij / G_ij at G = W.
 
@@ -107,7 +107,7 @@ def _descend(
     start = wanted.clamp(min=max(low, 1e-6 * high))
     own = (with_wires(start, wires) / start).clamp_min(1e-3)
     g = (scale * wanted / own).clamp(low, high)
-    step = torch.ones(wanted.shape[:-2] + (1, 1), dtype=torch.float64, device=wanted.device)
+    step = torch.ones((*wanted.shape[:-2], 1, 1), dtype=torch.float64, device=wanted.device)
     loss, gradient = _loss(g, scale * wanted, wires)
     finished = loss == 0  # an array that is done stays as it is: its result does not depend on its neighbours
     for iteration in range(1, max_iterations + 1):

@@ -222,8 +222,10 @@ def _wires(layers: Sequence[LayerResult]) -> Figure:
         return "none" if value is None else f"{100 * value:.3g} points"
 
     held = [layer.wires for layer in layers]
-    cost = bars(layers, "accuracy cost", [w and w.accuracy_cost for w in held], 100.0, WARM, points)
-    left = bars(layers, "current lost", [w and 1.0 - w.current_kept for w in held], 100.0, SOFT, lost)
+    costs = [None if w is None else w.accuracy_cost for w in held]
+    losses = [None if w is None else 1.0 - w.current_kept for w in held]
+    cost = bars(layers, "accuracy cost", costs, 100.0, WARM, points)
+    left = bars(layers, "current lost", losses, 100.0, SOFT, lost)
     # Two scales of different nature: the bars of one would hide those of the other, so they stand one above the other.
     left |= {"xaxis": "x", "yaxis": "y2"}
     axes: Figure = {
