@@ -26,7 +26,6 @@ from crosstile.specs.cell import Sourced
 from crosstile.specs.yaml import read_yaml
 from crosstile.units import format_quantity
 
-
 Trust = Literal["published", "derived", "assumed"]
 _TRUST: tuple[Trust, ...] = ("published", "derived", "assumed")
 _SAME_NODE = 1e-9  # relative: what 32 nm loses on its way through text and replaced()
