@@ -120,7 +120,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     plain = build_model("resnet20", weights=options.weights, allow_untrained=True).model
     x = torch.randn(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    mapped = {name: ct.map(plain, ct.load_chip(name), x) for name in ("ideal", "analog-8b", "reram-8b", "isaac")}
+    chips = ("ideal", "analog-8b", "analog-8b-wires", "reram-8b", "reram-8b-wires", "isaac")
+    mapped = {name: ct.map(plain, ct.load_chip(name), x) for name in chips}
     planes = set_mode(ct.map(plain, ct.load_chip("reram-8b"), x), "planes")
     noisy_effects = (*ct.load_chip("reram-8b").cell.effects, {"kind": "read_noise", "sigma": {"proportional": 0.02}})
     noisy = ct.map(plain, ct.load_chip("reram-8b").replaced(cell__effects=noisy_effects), x)
@@ -156,6 +157,10 @@ def main() -> None:
     )
     for name, value in against.items():
         print(f"- {name}: {value:.2f}x")
+    print("\nWith resistive wires, after their one-time solution:\n")
+    wires = {name: ratio(name, f"{name}-wires") for name in ("analog-8b", "reram-8b")}
+    for name, value in wires.items():
+        print(f"- {name}-wires: {value:.3f}x the speed of {name}")
     memory = {}
     print(
         "\n| network | chip | batch | MiB before | MiB at the peak of 512 images | rise |\n"
@@ -170,6 +175,7 @@ def main() -> None:
         record = {
             "seconds": seconds,
             "against_bare": against,
+            "wires_against_none": wires,
             "memory_mib": memory,
             "macs_per_image": macs / options.batch,
         }
