@@ -74,6 +74,16 @@ def test_what_the_engine_uses_is_near_the_exact_variance(activity: float, bias: 
     assert (v @ variance[0] / exact).mean() > 1.8
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_what_the_engine_uses_is_exact_where_every_input_is_on(topology: str) -> None:
+    """At activity 1, and where what one row's cells do to other columns hardly counts beside their own."""
+    g, _, variance = case(24, 6, 0.02)
+    wires = Wires(5.0, 5.0, topology=topology)
+    exact = current_variance(g, torch.ones(1, 24, dtype=torch.float64), variance, wires)[0]
+    mine = row_variance(g[None].numpy(), variance[None].numpy(), wires, 1.0)[0].sum(axis=0)
+    np.testing.assert_allclose(mine, exact, rtol=1e-12)
+
+
 def test_what_does_not_fit_is_told() -> None:
     g, v, variance = case(8, 5, 0.1)
     with pytest.raises(UsageError, match="variance_s2"):

@@ -158,12 +158,13 @@ def test_fit_of_outputs() -> None:
     assert dead.tolist() == [1.0]
 
 
-def test_rows_by_current_lose_less() -> None:
-    """Half of the inputs never fire: their rows go to the far end."""
+@pytest.mark.parametrize("topology", ["standard", "same_side", "sensed_both_sides", "driven_both_sides"])
+def test_rows_by_current_lose_less(topology: str) -> None:
+    """Half of the inputs never fire: their rows go to the far end (or the middle)."""
     x = inputs(100)
     x[:, ::2] = 0
     model = nn.Linear(60, 24, bias=False)
-    wires = {"word_line": 0.0, "bit_line": 20.0}
+    wires = {"word_line": 0.0, "bit_line": 20.0, "topology": topology}
     as_mapped = ct.load_chip("ideal").replaced(array__wires=wires)
     sorted_rows = as_mapped.replaced(compensation__rows="by_current")
     before = error(ct.map(model, as_mapped, calibration=x), model, x)

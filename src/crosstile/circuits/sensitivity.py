@@ -15,6 +15,8 @@ Without wires dv_kl = V_k and a_j,kl = -1 for l = j, else 0: the usual sum of s2
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -96,6 +98,9 @@ def row_variance(g_s: FloatArray, variance_s2: FloatArray, wires: Wires, activit
     Args:
         g_s, variance_s2: (arrays, rows, columns) siemens and S^2. activity: mean input over the driven one, 0 to 1.
     """
+    if wires.topology == "same_side":  # the standard network upside down
+        upright = dataclasses.replace(wires, topology="standard")
+        return row_variance(g_s[:, ::-1].copy(), variance_s2[:, ::-1].copy(), upright, activity)[:, ::-1].copy()
     rows, columns = g_s.shape[1:]
     parts = []
     step = max(1, _CHUNK_VALUES // (rows * columns * max(rows, columns)))

@@ -104,7 +104,15 @@ class _Placed:
     physical: list[FloatArray]
     """(rows, columns) targets of each array, in the order of its wires."""
     order: npt.NDArray[np.int64]
-    """(rows,) which row of the block stands at each place; the last is next to the sense amplifiers."""
+    """(rows,) which row of the block stands at each place along the bit lines."""
+
+
+def _far_first(rows: int, chip: ChipSpec) -> npt.NDArray[np.int64]:
+    """Return the places along the bit lines, those farthest from a sense amplifier first."""
+    place = np.arange(rows)
+    topology = "standard" if chip.wires is None else chip.wires.topology
+    distance = {"same_side": place, "sensed_both_sides": np.minimum(place, rows - 1 - place)}
+    return np.argsort(-distance.get(topology, rows - 1 - place), kind="stable")
 
 
 def _place(levels: FloatArray, pack: Pack, chip: ChipSpec, importance: FloatArray | None) -> list[_Placed]:
@@ -117,7 +125,8 @@ def _place(levels: FloatArray, pack: Pack, chip: ChipSpec, importance: FloatArra
             target[start:stop] = np.where(flip[None], weights.max_level - target[start:stop], target[start:stop])
             flipped.append(flip)
         if importance is not None:
-            order = np.argsort(importance[rows] * target.reshape(len(rows), -1).sum(axis=1), kind="stable")
+            weakest_first = np.argsort(importance[rows] * target.reshape(len(rows), -1).sum(axis=1), kind="stable")
+            order[_far_first(len(rows), chip)] = weakest_first
         physical = []
         for start in range(0, pack.outputs, per_array):
             array = target[:, start : start + per_array].reshape(len(rows), -1)
@@ -206,7 +215,9 @@ def build_pack(
                 noise = np.concatenate([_columns(variance[piece], chip, pair="add"), unit_variance[piece]], axis=1)
             matrix = np.concatenate([_columns(cells[piece], chip, pair="keep"), unit[piece]], axis=1)
             raw.append((rows[piece], matrix, noise, flip))
-    return _assemble(raw, chip, pack, pack_number, decoding(weights), units, row_conductance, total, writes, (before, after))
+    return _assemble(
+        raw, chip, pack, pack_number, decoding(weights), units, row_conductance, total, writes, (before, after)
+    )
 
 
 def _total_s(arrays: Sequence[ProgrammedArray], window: Window) -> float:

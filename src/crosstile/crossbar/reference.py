@@ -147,7 +147,14 @@ def reference_mvm(
             order = list(range(len(rows)))
             if importance is not None:  # over all digits of the block, whichever array they stand on
                 currents = [importance[r] * _total_of_digits(weights[r], chip) for r in rows]
-                order.sort(key=currents.__getitem__)
+                order.sort(key=currents.__getitem__)  # the strongest last: next to sense amplifiers behind the last row
+                topology = chip.wires.topology if chip.wires is not None else "standard"
+                if topology == "same_side":
+                    order.reverse()
+                elif topology == "sensed_both_sides":  # weakest in the middle, going out to both ends in turn
+                    last = len(rows) - 1
+                    inside_out = sorted(range(len(rows)), key=lambda p: (-min(p, last - p), p))
+                    order = [r for _, r in sorted(zip(inside_out, order, strict=True))]
             cells = program_array(
                 physical[order], chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=array,
                 array_number=first_array + array,
