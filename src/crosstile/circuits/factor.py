@@ -7,8 +7,9 @@ many there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -37,13 +38,28 @@ def _threads() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread: the threads here call it side by side."""
-    import scipy.linalg  # noqa: F401  the BLAS that compiled code calls; loaded before its threads are limited
+class _OneBlasThread:
+    """Keeps BLAS to one thread while anyone here is at work: they call it side by side."""
 
-    with _threads().limit(limits=1, user_api="blas"):
-        yield
+    def __init__(self) -> None:
+        self.lock, self.users, self.limit = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        import scipy.linalg  # noqa: F401  the BLAS that compiled code calls; loaded before its threads are limited
+
+        with self.lock:
+            if self.users == 0:
+                self.limit.enter_context(_threads().limit(limits=1, user_api="blas"))
+            self.users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                self.limit.close()
+
+
+one_blas_thread = _OneBlasThread()
 
 
 def _side_by_side(units: int, work: Callable[[int, int], object], multiple: int = 1) -> None:
@@ -77,7 +93,7 @@ class Factor:
         factors: list[FloatArray] = []
         inverses: list[FloatArray] = []
         last_use = {child: n for n, block in enumerate(order.blocks) for child in block.children}
-        with one_blas_thread():
+        with one_blas_thread:
             for number, block in enumerate(order.blocks):
                 out, factor, inverse = _eliminate(block, g_s, constants, outs, keep=keep)
                 outs.append(out)
@@ -106,7 +122,7 @@ class Factor:
         count = sources.shape[2]
         fed: list[FloatArray] = [_NONE4] * len(self.order.blocks)
         reached = np.zeros((self.arrays, self.order.columns, count))
-        with one_blas_thread():
+        with one_blas_thread:
             if injected is not None:
                 fed, at_root = self._accumulate(injected)
                 reached = at_root[:, 0, self.order.blocks[-1].ports.total - self.order.columns :]
@@ -159,7 +175,7 @@ class Factor:
         ports[-1][:] = 0.0
         ports[-1][:, 0, :middle, middle:] = upstream
         ports[-1][:, 0, middle:, :middle] = upstream.swapaxes(1, 2)
-        with one_blas_thread():
+        with one_blas_thread:
             for number in reversed(range(len(blocks))):
                 _differentiate(blocks[number], self.factors[number], ports, number, gradient)
                 ports[number] = _NONE4

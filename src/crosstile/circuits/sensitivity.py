@@ -26,9 +26,10 @@ from crosstile.circuits.factor import Factor
 from crosstile.circuits.kirchhoff import check_conductance, check_inputs
 from crosstile.circuits.wires import Wires
 from crosstile.errors import UsageError
+from crosstile.parallel import for_each
 
 FloatArray = npt.NDArray[np.float64]
-_CHUNK_VALUES = 2**23
+_CHUNK_VALUES = 2**22
 
 
 def _cell_voltages(factor: Factor, sources: FloatArray, grounds: FloatArray) -> FloatArray:
@@ -102,17 +103,17 @@ def row_variance(g_s: FloatArray, variance_s2: FloatArray, wires: Wires, activit
         upright = dataclasses.replace(wires, topology="standard")
         return row_variance(g_s[:, ::-1].copy(), variance_s2[:, ::-1].copy(), upright, activity)[:, ::-1].copy()
     rows, columns = g_s.shape[1:]
-    parts = []
-    step = max(1, _CHUNK_VALUES // (rows * columns * max(rows, columns)))
-    for start in range(0, len(g_s), step):
-        factor = Factor.of(g_s[start : start + step], wires, keep=True)
+
+    def solve(part: slice) -> FloatArray:
+        factor = Factor.of(g_s[part], wires, keep=True)
         unit = np.ascontiguousarray(np.broadcast_to(np.eye(rows), (factor.arrays, rows, rows)))
         across = _cell_voltages(factor, unit, np.zeros((factor.arrays, columns, rows)))
         own = np.einsum("arcr->arc", across)
         typical = own + activity * (across.sum(axis=3) - own)
-        weighted = variance_s2[start : start + step] * np.square(typical)
-        parts.append(np.einsum("arc,arcj->arj", weighted, _adjoint_squared(factor)))
-    return np.concatenate(parts)
+        return np.asarray(np.einsum("arc,arcj->arj", variance_s2[part] * np.square(typical), _adjoint_squared(factor)))
+
+    step = max(1, _CHUNK_VALUES // (rows * columns * max(rows, columns)))
+    return np.concatenate(for_each([slice(n, n + step) for n in range(0, len(g_s), step)], solve))
 
 
 def _numpy(values: Tensor, trailing: int) -> FloatArray:
