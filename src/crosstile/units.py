@@ -133,6 +133,14 @@ def _finite(number: float, value: object) -> float:
     return number
 
 
+def format_duration(si: float, digits: int = 4) -> str:
+    """Return a time in the unit that people use for it: ``"20 s"``, ``"1 d"``, ``"10 y"``."""
+    for unit, seconds in (("y", 31557600.0), ("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if si >= seconds * (1 - 1e-12):
+            return f"{si / seconds:.{digits}g} {unit}"
+    return format_quantity(si, "s", digits)
+
+
 def format_quantity(si: float, unit: str, digits: int = 4) -> str:
     """Return an SI value with a readable prefix: ``format_quantity(1.2e-6, "J") == "1.2 uJ"``.
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstile.errors import SpecError
-from crosstile.nonidealities import Levels, ProgramEffect, ReadEffect
+from crosstile.nonidealities import AgeEffect, Levels, ProgramEffect, ReadEffect, device_factor
 from crosstile.nonidealities.stuck import StuckAt
 from crosstile.nonidealities.write_verify import WriteStatistics, WriteVerify
 from crosstile.specs.chip import ChipSpec
@@ -87,7 +87,8 @@ def _program(
     targets: FloatArray, chip: ChipSpec, place: tuple[int, int, str, int], array_number: int
 ) -> ProgrammedArray:
     layer, window = place[2], Window.of(chip)
-    effects = [effect for effect in chip.cell.effects if not effect.is_identity]
+    conditions = chip.conditions
+    effects = [effect for effect in chip.cell.effects if not effect.is_idle(conditions)]
     if not effects:
         return ProgrammedArray(targets, None, WriteStatistics(targets.size, targets.size, 0))
     target_s = window.to_siemens(targets)
@@ -101,13 +102,15 @@ def _program(
             g_s = effect.apply(g_s, wanted_s, window.levels, rng)
         return g_s
 
+    factor = device_factor(effects, target_s, window.levels, lambda purpose: generator(*place, purpose))
     if verify is not None:
-        g_s, writes = verify.apply(target_s, window.levels, write)
+        g_s, writes = verify.apply(target_s, window.levels, write, factor)
     else:
-        g_s, writes = write(target_s), WriteStatistics(targets.size, targets.size, 0)
+        aim_s = target_s if factor is None else factor * target_s
+        g_s, writes = write(aim_s), WriteStatistics(targets.size, targets.size, 0)
     for effect in effects:
-        if isinstance(effect, ProgramEffect) and effect.stage == "age":
-            g_s = effect.apply(g_s, target_s, window.levels, generator(*place, effect.kind))
+        if isinstance(effect, AgeEffect):  # the generator's name leaves conditions out: a cell keeps its character
+            g_s = effect.age(g_s, target_s, window.levels, generator(*place, effect.kind), conditions)
     for effect in effects:
         if effect.stage == "fault":
             rng = generator(*place, effect.kind)
@@ -118,7 +121,8 @@ def _program(
     variance = None
     for effect in effects:
         if isinstance(effect, ReadEffect):
-            sigma = effect.sigma_s(g_s, window.levels) / window.unit_s
+            rng = generator(*place, effect.kind)
+            sigma = effect.sigma_s(g_s, target_s, window.levels, rng, conditions) / window.unit_s
             variance = sigma**2 if variance is None else variance + sigma**2
     if variance is not None and not variance.max(initial=0.0) <= _MAX_NOISE_LEVELS**2:  # catches NaN, too
         raise SpecError(

@@ -19,6 +19,7 @@ from crosstile.nn.conv import MappedConv1d, MappedConv2d
 from crosstile.nn.layer import MappedLayer, ReadState
 from crosstile.nn.linear import MappedLinear
 from crosstile.specs.chip import ChipSpec
+from crosstile.specs.conditions import Conditions
 
 
 class MappedNetwork(nn.Module):
@@ -57,15 +58,34 @@ class MappedNetwork(nn.Module):
         self.state.first_sample += x.shape[0]
         return out
 
-    def program(self, trial: int, *, seed: int | None = None, progress: Callable[[str], None] | None = None) -> None:
-        """Write chip number ``trial``; the same seed and trial give the same chip."""
+    def program(
+        self,
+        trial: int,
+        *,
+        seed: int | None = None,
+        conditions: Conditions | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        """Write chip number ``trial``; the same seed and trial give the same chip.
+
+        ``conditions`` (default: the chip's) are those under which it is calibrated and read until :meth:`age`.
+        """
         self.state.trial = trial
         if seed is not None:
             self.state.seed = seed
         for name, layer in self.layers.items():
-            layer.program(self.state.seed, trial)
+            layer.program(self.state.seed, trial, conditions)
             if progress is not None:
                 progress(name)
+        self.seek(0)
+
+    def age(self, conditions: Conditions, *, recalibrate: bool = False) -> None:
+        """Look at the present chip under other conditions: its cells are the same, aged or warmed.
+
+        ``recalibrate`` fits the gain of each output again, which takes back what all cells of a column do alike.
+        """
+        for layer in self.layers.values():
+            layer.age(self.state.seed, self.state.trial, conditions, recalibrate=recalibrate)
         self.seek(0)
 
     def seek(self, sample: int) -> None:

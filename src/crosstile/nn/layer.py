@@ -24,6 +24,7 @@ from crosstile.crossbar.reader import Clipping, Stream
 from crosstile.errors import ModelError
 from crosstile.mapping.plan import LayerPlan, LayerShape, Pack, plan_layer
 from crosstile.specs.chip import ChipSpec
+from crosstile.specs.conditions import Conditions
 
 FloatArray = npt.NDArray[np.float64]
 _CHUNK_ENTRIES = 16_000_000
@@ -88,6 +89,8 @@ class _Programmed:
     engines: dict[str, list[PackEngine]] = field(default_factory=dict)
     correction: tuple[FloatArray, FloatArray] | None = None
     """Gain and offset of each output, the offset in units of integer input times integer weight."""
+    kept: tuple[FloatArray, FloatArray] | None = None
+    """The correction that was fitted when the chip was programmed."""
 
 
 class MappedLayer(nn.Module):
@@ -162,15 +165,40 @@ class MappedLayer(nn.Module):
             first_array=first_array, importance=importance,
         )  # fmt: skip
 
-    def program(self, seed: int, trial: int) -> None:
-        """Write the arrays of one chip; the same (seed, trial) gives the same chip."""
+    def program(self, seed: int, trial: int, conditions: Conditions | None = None) -> None:
+        """Write the arrays of one chip; the same (seed, trial) gives the same chip.
+
+        ``conditions`` (default: the chip's) are those under which its outputs are fitted and it is read from now on.
+        """
+        packs = self._build_all(seed, trial, conditions)
+        correction = self._fit_outputs(packs, self.chip.compensation.outputs)
+        self._programmed = _Programmed(packs, correction=correction, kept=correction)
+
+    def age(self, seed: int, trial: int, conditions: Conditions, *, recalibrate: bool) -> None:
+        """Look at the programmed chip (seed, trial) under other conditions.
+
+        ``recalibrate`` fits the outputs' gain (and offset, if the chip has one) again; else they stay as they are.
+        """
+        before = self._programmed
+        packs = self._build_all(seed, trial, conditions)
+        if recalibrate:
+            kind = self.chip.compensation.outputs
+            correction = self._fit_outputs(packs, "gain" if kind == "none" else kind)
+        else:
+            correction = None if before is None else before.kept
+        kept = None if before is None else before.kept
+        self._programmed = _Programmed(packs, correction=correction, kept=kept)
+
+    def _build_all(self, seed: int, trial: int, conditions: Conditions | None) -> list[PackMatrix]:
         self._clipping = self.clipping()
+        chip: ChipSpec = self.chip
+        if conditions is not None and conditions != chip.conditions:
+            chip = chip.replaced(conditions=conditions.model_dump())
         packs, array = [], self.first_array
         for number, pack in enumerate(self.plan.packs):
-            packs.append(self.build(number, self.chip, seed=seed, trial=trial, first_array=array))
+            packs.append(self.build(number, chip, seed=seed, trial=trial, first_array=array))
             array += pack.column_blocks * len(pack.blocks)
-        self._programmed = _Programmed(packs)
-        self._programmed.correction = self._fit_outputs(packs)
+        return packs
 
     @property
     def _calibration(self) -> npt.NDArray[np.int32]:
@@ -178,12 +206,11 @@ class MappedLayer(nn.Module):
             raise ModelError(f"layer {self.name!r} has no calibration inputs; map the network with calibration data.")
         return self.calibration
 
-    def _fit_outputs(self, packs: list[PackMatrix]) -> tuple[FloatArray, FloatArray] | None:
+    def _fit_outputs(self, packs: list[PackMatrix], kind: str) -> tuple[FloatArray, FloatArray] | None:
         """Return gain and offset (outputs,) that bring the programmed sums nearest the wanted ones; None: not asked for.
 
         Least squares over the calibration inputs, on the programmed cells without read noise and converters.
         """
-        kind = self.chip.compensation.outputs
         if kind == "none":
             return None
         gains, offsets = [], []

@@ -6,13 +6,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from crosstile.errors import SpecError
-from crosstile.nonidealities import drift, read_noise, stuck, variation, write_verify
-from crosstile.nonidealities.base import EFFECTS, Effect, Levels, ProgramEffect, ReadEffect
+from crosstile.nonidealities import (
+    device_variation,
+    drift,
+    endurance,
+    one_over_f,
+    read_noise,
+    relaxation,
+    retention,
+    stuck,
+    telegraph,
+    temperature,
+    variation,
+    write_verify,
+)
+from crosstile.nonidealities.base import (
+    EFFECTS,
+    AgeEffect,
+    DeviceEffect,
+    Effect,
+    Levels,
+    ProgramEffect,
+    ReadEffect,
+)
+from crosstile.nonidealities.device_variation import device_factor
 from crosstile.specs.base import validate
 
 __all__ = [
-    "EFFECTS", "Effect", "Levels", "ProgramEffect", "ReadEffect", "build_effects", "drift", "read_noise", "stuck",
-    "variation", "write_verify",
+    "EFFECTS", "AgeEffect", "DeviceEffect", "Effect", "Levels", "ProgramEffect", "ReadEffect", "build_effects",
+    "device_factor", "device_variation", "drift", "endurance", "one_over_f", "read_noise", "relaxation", "retention", "stuck",
+    "telegraph", "temperature", "variation", "write_verify",
 ]  # fmt: skip
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from crosstile.nonidealities.base import Array, Levels, ReadEffect, Stage, register
 from crosstile.nonidealities.sigma import SigmaSpec
+from crosstile.specs.conditions import Conditions
 
 
 @register
@@ -25,6 +28,8 @@ class ReadNoise(ReadEffect):
         """True at zero sigma."""
         return self.sigma.is_zero
 
-    def sigma_s(self, g_s: Array, levels: Levels) -> Array:
+    def sigma_s(
+        self, g_s: Array, target_s: Array, levels: Levels, rng: np.random.Generator, conditions: Conditions
+    ) -> Array:
         """Return the standard deviation in siemens of one read of each cell."""
         return self.sigma.sigma_s(g_s, levels)

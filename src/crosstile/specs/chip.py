@@ -12,6 +12,7 @@ from crosstile.errors import SpecError
 from crosstile.specs.base import Spec, Time, Voltage
 from crosstile.specs.cell import CellSpec
 from crosstile.specs.compensation import CompensationSpec
+from crosstile.specs.conditions import Conditions
 from crosstile.specs.hardware import HardwareSpec
 from crosstile.specs.wires import WireSpec
 
@@ -163,6 +164,7 @@ class ChipSpec(Spec):
     array: ArraySpec = ArraySpec()
     adc: AdcSpec = AdcSpec()
     compensation: CompensationSpec = CompensationSpec()
+    conditions: Conditions = Conditions()
     hardware: HardwareSpec = HardwareSpec()
     notes: str = ""
     """Differences from the work that is described, and what is not claimed."""
@@ -221,7 +223,11 @@ class ChipSpec(Spec):
     def wires(self) -> Wires | None:
         """Resistances of the arrays' wires in ohms; None only where none are described."""
         described = self.array.wires
-        return None if described is None else described.resolve(self.cell, self.hardware.node_m)
+        return (
+            None
+            if described is None
+            else described.resolve(self.cell, self.hardware.node_m, self.conditions.temperature_k)
+        )
 
     @property
     def has_unit_column(self) -> bool:

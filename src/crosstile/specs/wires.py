@@ -173,8 +173,8 @@ class WireSpec(Spec):
     """Where lines are driven and sensed; see :mod:`crosstile.circuits.wires`."""
     feature_size_m: Length | None = Field(default=None, alias="feature_size", gt=0.5e-9, le=1e-6)
     """F in which the cell's height and width are counted; default: ``hardware.node``."""
-    temperature_k: Temperature = Field(default=REFERENCE_K, alias="temperature", ge=200, le=600)
-    """Of the wires."""
+    temperature_k: Temperature | None = Field(default=None, alias="temperature", ge=200, le=600)
+    """Of the wires; default: that of the chip's conditions."""
     temperature_coefficient_per_k: TemperatureCoefficient = Field(
         default=0.0039, alias="temperature_coefficient", ge=-0.003, le=0.009
     )
@@ -215,34 +215,46 @@ class WireSpec(Spec):
     @property
     def temperature_factor(self) -> float:
         """Resistance of a wire over that at 300 K; at least 0.1 within the limits of the fields."""
-        return 1.0 + self.temperature_coefficient_per_k * (self.temperature_k - REFERENCE_K)
+        return 1.0 + self.temperature_coefficient_per_k * (self._temperature_k - REFERENCE_K)
 
-    def resolve(self, cell: CellSpec, feature_size_m: float) -> Wires:
+    @property
+    def _temperature_k(self) -> float:
+        return REFERENCE_K if self.temperature_k is None else self.temperature_k
+
+    def _at(self, temperature_k: float) -> WireSpec:
+        """Return these wires at their own temperature, or else at the given one."""
+        return self if self.temperature_k is not None else self.model_copy(update={"temperature_k": temperature_k})
+
+    def resolve(self, cell: CellSpec, feature_size_m: float, temperature_k: float = REFERENCE_K) -> Wires:
         """Return the resistances in ohms at the wires' temperature.
 
         Args:
             cell: its height and width in F are the lengths of the segments.
             feature_size_m: F in metres, unless this description brings its own.
+            temperature_k: of the chip, unless this description brings its own.
 
         Raises:
             SpecError: a wire does not fit beside its neighbour in the cell, or a segment comes to more than 1 Mohm.
         """
+        here = self._at(temperature_k)
         return Wires(
-            word_line_ohm=self._segment_ohm("word_line", cell, feature_size_m),
-            bit_line_ohm=self._segment_ohm("bit_line", cell, feature_size_m),
+            word_line_ohm=here._segment_ohm("word_line", cell, feature_size_m),
+            bit_line_ohm=here._segment_ohm("bit_line", cell, feature_size_m),
             driver_ohm=self.driver_ohm,
             sense_ohm=self.sense_ohm,
             topology=self.topology,
         )
 
-    def describe(self, cell: CellSpec, feature_size_m: float) -> list[WireFigure]:
+    def describe(self, cell: CellSpec, feature_size_m: float, temperature_k: float = REFERENCE_K) -> list[WireFigure]:
         """Return every figure that :meth:`resolve` rests on, and what it comes to, as lines of a table; SI units."""
+        if self.temperature_k is None and temperature_k != REFERENCE_K:
+            return self._at(temperature_k).describe(cell, feature_size_m)
         rows: list[WireFigure] = []
         for name in ("word_line", "bit_line"):
             rows += self._line_figures(name, cell, feature_size_m)
         for name, value in (("driver", self.driver_ohm), ("sense", self.sense_ohm)):
             rows.append(WireFigure(name, value, "ohm", *self._own_source(name)))
-        rows.append(WireFigure("temperature", self.temperature_k, "K", *self._own_source("temperature")))
+        rows.append(WireFigure("temperature", self._temperature_k, "K", *self._own_source("temperature")))
         rows.append(
             WireFigure("temperature_coefficient", self.temperature_coefficient_per_k, "/K", *self._coefficient_source())
         )
@@ -280,7 +292,7 @@ class WireSpec(Spec):
     def _line_figures(self, name: str, cell: CellSpec, feature_size_m: float) -> list[WireFigure]:
         line: LineSpec = getattr(self, name)
         ohm, metal, own = self._segment_ohm(name, cell, feature_size_m), line.metal(), self._own_source(name)
-        warm = () if self.temperature_k == REFERENCE_K else (self._coefficient_source()[1],)
+        warm = () if self._temperature_k == REFERENCE_K else (self._coefficient_source()[1],)
         if metal is None:
             return [WireFigure(name, ohm, "ohm", own[0], weakest(own[1], *warm))]
         if line.node_m is not None and not line._metal_fields and name not in self.sources:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -18,6 +19,7 @@ from crosstile.datasets import Dataset
 from crosstile.mapping.replace import MappedNetwork
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.load import chip_yaml
+from crosstile.study.ageing import AgedAccuracy
 from crosstile.study.analyse import LayerAnalysis, conductance_histogram
 from crosstile.study.montecarlo import AccuracyResult
 from crosstile.study.options import RunOptions
@@ -109,12 +111,22 @@ def _layer_wires(loss: WireLoss, layer: str) -> dict[str, float]:
     }  # fmt: skip
 
 
+def _aged(point: AgedAccuracy) -> dict[str, Any]:
+    return {
+        "time_s": point.conditions.time_s, "temperature_k": point.conditions.temperature_k,
+        "once": dataclasses.asdict(point.once), "again": dataclasses.asdict(point.again), "method": point.method,
+    }  # fmt: skip
+
+
 def _wire_result(chip: ChipSpec, found: Measured) -> dict[str, Any] | None:
     loss, wires = found.wire_loss, chip.array.wires
     if loss is None or wires is None or found.solved is None:
         return None
     return {
-        "figures": [figure._asdict() for figure in wires.describe(chip.cell, chip.hardware.node_m)],
+        "figures": [
+            figure._asdict()
+            for figure in wires.describe(chip.cell, chip.hardware.node_m, chip.conditions.temperature_k)
+        ],
         "topology": wires.topology,
         "samples": loss.samples,
         "accuracy_without": loss.accuracy_without,
@@ -170,6 +182,7 @@ class Measured:
     seconds: dict[str, float]
     wire_loss: WireLoss | None = None
     solved: SolverWork | None = None
+    ageing: list[AgedAccuracy] | None = None
 
 
 def assemble(options: RunOptions, found: Measured) -> Result:
@@ -208,6 +221,7 @@ def assemble(options: RunOptions, found: Measured) -> Result:
             "cost": cost_from_estimate(found.cost),
             "layers": _layer_results(mapped, found.analysis, found.cost, found.wire_loss),
             "wires": _wire_result(chip, found),
+            "ageing": [_aged(point) for point in found.ageing or ()],
             "components": components_from_estimate(found.cost),
             "programming": {
                 "cells": cells,

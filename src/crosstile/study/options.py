@@ -25,6 +25,9 @@ class RunOptions:
     device: str = "cpu"
     digital: tuple[str, ...] = ()
     download: bool = True
+    times: tuple[str, ...] = ()
+    """Times since programming, with units; with several (or several temperatures), accuracy is found over all pairs."""
+    temperatures: tuple[str, ...] = ()
 
     def command(self) -> str:
         """Return the command line that repeats this run."""
@@ -40,6 +43,9 @@ class RunOptions:
         words += ["--trials", str(self.trials), "--seed", str(self.seed), "--batch", str(self.batch)]
         words += ["--device", self.device] if self.device != "cpu" else []
         words += [] if self.download else ["--offline"]
+        for flag, texts in (("--time", self.times), ("--temperature", self.temperatures)):
+            for text in texts:
+                words += [flag, text]
         for name in self.digital:
             words += ["--digital", name]
         return shlex.join(words)

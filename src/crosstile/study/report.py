@@ -11,6 +11,7 @@ from typing import Any, Final
 from crosstile.study.report_figures import figures
 from crosstile.study.report_style import accuracy_text, percent, pretty
 from crosstile.study.result import Result
+from crosstile.study.tables import when
 
 _TEMPLATE: Final = "report.html.j2"
 
@@ -34,6 +35,7 @@ _CHIP_FIGURES: Final = (
     ("Wires", "array.wires.topology", ""),
     ("Converter bits", "adc.bits", ""),
     ("Converter range", "adc.range", ""),
+    ("Temperature", "conditions.temperature_k", "K"),
     ("Technology node", "hardware.node_m", "m"),
     ("Clock", "hardware.clock_hz", "Hz"),
     ("Schedule", "hardware.pipeline", ""),
@@ -54,7 +56,7 @@ def render_report(result: Result) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(q=pretty, percent=percent, accuracy=accuracy_text)
-    environment.filters.update(count=_count, decibel=_decibel, number=_number)
+    environment.filters.update(count=_count, decibel=_decibel, number=_number, duration=when)
     source = files("crosstile.study").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     drawn = figures(result)
     # A library text that closed its own script element would spill into the page.

@@ -59,6 +59,8 @@ def figures(result: Result) -> dict[str, Figure]:
         for place in ("energy-layers", "latency-layers", "area-layers", "snr", "saturation", "wires"):
             if place in found and crowded(result.layers):
                 found[place]["layout"]["height"] += 70
+    if result.ageing:
+        found["ageing"] = _ageing(result)
     if result.components:
         found["components"] = _components(result)
     return found
@@ -100,6 +102,39 @@ def _accuracy(result: Result) -> Figure:
     if len(chips) <= 20:
         chip_axis["dtick"] = 1
     return {"data": data, "layout": layout(320, 250, xaxis=chip_axis, yaxis=axis("accuracy (%)"))}
+
+
+def _ageing(result: Result) -> Figure:
+    """Accuracy over time, one colour a temperature; over temperature where there is one time only."""
+    points = [point for point in result.ageing if point.time_s is not None] or list(result.ageing)
+    over_time = len({point.time_s for point in points}) > 1
+    groups = sorted({point.temperature_k if over_time else 0.0 for point in points})
+    data = []
+    for number, group in enumerate(groups):
+        mine = [point for point in points if not over_time or point.temperature_k == group]
+        x = [point.time_s if over_time else point.temperature_k for point in mine]
+        colour = _PALETTE[number % len(_PALETTE)]
+        for name, dash in (("once", "solid"), ("again", "dot")):
+            seen = [point.once if name == "once" else point.again for point in mine]
+            label = "calibrated once" if name == "once" else "calibrated again"
+            data.append(
+                {
+                    "type": "scatter", "mode": "lines+markers", "x": x, "y": [100 * s.mean for s in seen],
+                    "name": f"{pretty(group, 'K')}, {label}" if over_time else label,
+                    "line": {"color": colour if over_time or name == "once" else WARM, "dash": dash, "width": 2},
+                    "error_y": {
+                        "type": "data", "symmetric": False, "thickness": 1,
+                        "array": [100 * (s.ci95[1] - s.mean) for s in seen],
+                        "arrayminus": [100 * (s.mean - s.ci95[0]) for s in seen],
+                    },
+                    "hovertemplate": "%{x}: %{y:.2f} %<extra></extra>",
+                }
+            )  # fmt: skip
+    low_end = over_time and min(point.time_s or 0.0 for point in points) > 0
+    across = axis("time since programming (s)", type="log" if low_end else "linear") if over_time else axis(
+        "temperature (K)"
+    )  # fmt: skip
+    return {"data": data, "layout": layout(340, 250, xaxis=across, yaxis=axis("accuracy (%)"))}
 
 
 def _component_colours(result: Result) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 from crosstile.errors import CrosstileError
 from crosstile.study.result_parts import (
     Accuracy,
+    AgedResult,
     Amount,
     ComponentResult,
     Conductance,
@@ -85,6 +86,8 @@ class Result(Section):
     programming: Programming | None = None
     wires: WireResult | None = None
     """Null for ideal wires."""
+    ageing: tuple[AgedResult, ...] = ()
+    """Over time and temperature, where several were asked for; the first is that of ``accuracy``."""
     references: tuple[Reference, ...] = ()
     timings: dict[str, Amount] = Field(default_factory=dict)
     """Wall-clock seconds of each stage of the run."""

@@ -214,6 +214,28 @@ class LayerWires(Section):
     """Accuracy without wires minus that with this layer's alone; negative when the layer does better."""
 
 
+class Seen(Section):
+    """Accuracy of all chips under one condition."""
+
+    mean: Share
+    ci95: tuple[float, float]
+    per_trial: tuple[Share, ...] = Field(min_length=1)
+
+
+class AgedResult(Section):
+    """Accuracy at one time and temperature; a chip is the same one under every condition."""
+
+    time_s: Amount | None
+    """Since programming; null: the moment at which the cell's figures were measured."""
+    temperature_k: Amount
+    once: Seen
+    """Calibrated after programming and left alone."""
+    again: Seen
+    """The outputs' gain fitted again at this time and temperature."""
+    method: str
+    """How the interval of ``once`` was computed."""
+
+
 class WireFigure(Section):
     """One figure that the wires rest on."""
 

@@ -27,10 +27,10 @@ def fingerprint(facts: Iterable[object], tensors: Iterable[Tensor]) -> str:
 
 
 class Resume:
-    """Finished trials of an interrupted run, in DIR/partial.json, tied to everything that they depend on."""
+    """Finished trials of an interrupted run, in a file of their own, tied to everything that they depend on."""
 
-    def __init__(self, directory: Path | None, key: str) -> None:
-        self.path = None if directory is None else directory / "partial.json"
+    def __init__(self, directory: Path | None, key: str, name: str = "partial.json") -> None:
+        self.path = None if directory is None else directory / name
         self.key = key
 
     def load(self, trials: int) -> list[float]:

@@ -19,6 +19,8 @@ from crosstile.errors import DataError, UsageError
 from crosstile.mapping.replace import map_network
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.load import load_chip
+from crosstile.study.ageing import evaluate_ageing, parse_conditions
+from crosstile.study.ageing import steps as ageing_steps
 from crosstile.study.analyse import analyse
 from crosstile.study.assemble import Measured, assemble, package_version
 from crosstile.study.montecarlo import count_correct, evaluate
@@ -130,6 +132,9 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
     check(options)
     progress, clock = progress or Progress(), _Clock()
     chip = load_chip(options.chip)
+    conditions = parse_conditions(options.times, options.temperatures, chip.conditions)
+    if conditions[0] != chip.conditions:
+        chip = chip.replaced(conditions=conditions[0].model_dump())
     with clock.measure("load"):
         loaded = build_model(options.model, weights=options.weights)
         data, x, y, calibration = _load_data(options, loaded, progress)
@@ -156,7 +161,15 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
     # The programmed cells of chip 0 stand for all that programming depends on, fault maps in files too.
     cells = [torch.from_numpy(pack.row_conductance_s) for layer in mapped.layers.values() for pack in layer.packs]
     key = fingerprint(
-        (chip.model_dump_json(), options.seed, options.device, options.digital, package_version(), torch.__version__),
+        (
+            chip.model_dump_json(),
+            conditions,
+            options.seed,
+            options.device,
+            options.digital,
+            package_version(),
+            torch.__version__,
+        ),
         (x, y, calibration, *loaded.model.state_dict().values(), *cells),
     )
     resume = Resume(out, key)
@@ -196,6 +209,17 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
             mapped, x.to(device), y, trials=options.trials, batch=options.batch, done=finished,
             progress=progress.advance, program=program, after_trial=resume.save,
         )  # fmt: skip
+    ageing = None
+    if len(conditions) > 1:
+        with clock.measure("ageing"):
+            later = Resume(out, key, "partial-ageing.json")
+            seen = later.load(2 * options.trials * len(conditions))
+            progress.stage("time and temperature", ageing_steps(len(conditions), options.trials, total))
+            progress.advance(len(seen) * total)
+            ageing = evaluate_ageing(
+                mapped, x.to(device), y, conditions, trials=options.trials, batch=options.batch, done=seen,
+                progress=progress.advance, after_each=later.save,
+            )  # fmt: skip
     solved = solver_work().since(work)
     progress.stage("estimate cost")
     with clock.measure("estimate"):
@@ -216,9 +240,11 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
             clock.seconds,
             loss,
             solved,
+            ageing,
         ),
     )
     resume.clear()
+    Resume(out, key, "partial-ageing.json").clear()
     return result
 
 

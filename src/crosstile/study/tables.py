@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crosstile.study.result import Result
-from crosstile.units import format_quantity
+from crosstile.units import format_duration, format_quantity
 
 
 def summary_table(result: Result) -> Table:
@@ -48,6 +48,29 @@ def summary_table(result: Result) -> Table:
     row("Density", f"{cost.tops_per_mm2:.4g} TOPS/mm2{_peak(cost.tops_per_mm2_peak)}")
     row("Energy x delay", f"{format_quantity(cost.edp_js, 'J s')}   (x area {cost.edap * 1e6:.4g} J s mm2)")
     return table
+
+
+def ageing_table(result: Result) -> Table:
+    """Return accuracy under each condition, calibrated once and calibrated again."""
+    table = Table(title="Time and temperature", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("time", "temperature", "accuracy\n%", "95 %\ninterval", "calibrated\nagain %", "95 %\ninterval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for point in result.ageing:
+        table.add_row(
+            when(point.time_s),
+            format_quantity(point.temperature_k, "K"),
+            *(text for seen in (point.once, point.again) for text in (f"{100 * seen.mean:.2f}", _range(seen.ci95))),
+        )
+    return table
+
+
+def when(time_s: float | None) -> str:
+    """Return a time since programming in words."""
+    return "as programmed" if time_s is None else format_duration(time_s)
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{100 * ends[0]:.2f} to {100 * ends[1]:.2f}"
 
 
 def layer_table(result: Result) -> Table:
