@@ -8,11 +8,13 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from crosstile import __version__
+from crosstile.cli_device import register as register_device
+from crosstile.cli_library import register as register_library
 from crosstile.cli_solve import register as register_solve
 from crosstile.errors import CrosstileError, OutputError, UsageError
 
@@ -83,6 +85,15 @@ def run(
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.cpu,
     data_dir: Annotated[Path | None, typer.Option(help="Folder to look for data sets in first.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never download a data set.")] = False,
+    time: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Time since programming, such as 1d; several, repeated or as 1h,1d,1y, give accuracy over time."
+        ),
+    ] = None,
+    temperature: Annotated[
+        list[str] | None, typer.Option(help="Temperature of cells and wires, such as 85C; several like --time.")
+    ] = None,
     digital: DigitalOpt = None,
     out: Annotated[Path | None, typer.Option(help="Folder for result.json and report.html.")] = None,
     as_json: JsonOpt = False,
@@ -104,6 +115,7 @@ def run(
     options = RunOptions(
         model=model, chip=chip, data=data, weights=weights, data_dir=data_dir, samples=samples, trials=trials, seed=seed,
         batch=batch, device=device.value, digital=tuple(digital or ()), download=not offline,
+        times=tuple(time or ()), temperatures=tuple(temperature or ()),
     )  # fmt: skip
     try:
         with bar(console) as progress:
@@ -121,13 +133,17 @@ def run(
     from crosstile.study.write import write_result
 
     result_path, report_path = write_result(result, directory)
-    (directory / "partial.json").unlink(missing_ok=True)
+    for kept in ("partial.json", "partial-ageing.json"):
+        (directory / kept).unlink(missing_ok=True)
     if as_json:
         typer.echo(result.to_json(), nl=False)
     else:
-        from crosstile.study.tables import component_table, layer_table, summary_table
+        from crosstile.study.tables import ageing_table, component_table, layer_table, summary_table
 
-        for table in (summary_table(result), layer_table(result), component_table(result)):
+        tables = [summary_table(result), layer_table(result), component_table(result)]
+        if result.ageing:
+            tables.insert(1, ageing_table(result))
+        for table in tables:
             _console().print(table)
     console.print(f"wrote {result_path} and {report_path}", soft_wrap=True)
 
@@ -193,121 +209,6 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 @app.command()
-def chips(
-    name: Annotated[str | None, typer.Argument(help="Print this chip's YAML.")] = None, as_json: JsonOpt = False
-) -> None:
-    """List the chips of the library, or print one as a start for your own."""
-    from crosstile.specs.load import chip_yaml, library_names, load_chip
-
-    if name is not None:
-        chip = load_chip(name)
-        typer.echo(chip.model_dump_json(indent=1) if as_json else chip_yaml(name), nl=as_json)
-        return
-    entries = [load_chip(chip_name) for chip_name in library_names("chips")]
-    if as_json:
-        typer.echo(json.dumps([json.loads(chip.model_dump_json()) for chip in entries], indent=1))
-        return
-    rows = []
-    for chip in entries:
-        weights, adc = chip.weights, chip.adc
-        stored = "continuous" if weights.continuous else f"{weights.bits} b in {weights.cell_bits}-b cells"
-        rows.append(
-            [chip.name, f"{chip.array.rows}x{chip.array.columns}", f"{stored}, {weights.encoding}",
-             f"{chip.inputs.bits} b by {chip.inputs.dac_bits}", f"{adc.bits or 'ideal'} b {adc.range}", chip.cell.name,
-             " ".join(chip.description.split()), "; ".join(chip.references) or "ours"]
-        )  # fmt: skip
-    _blocks(rows, ["arrays", "weights", "inputs", "converter", "cell", "", "source"])
-
-
-@app.command()
-def devices(
-    name: Annotated[str | None, typer.Argument(help="Print this cell's YAML.")] = None, as_json: JsonOpt = False
-) -> None:
-    """List the memory cells of the library and the effects that can be combined, with their sources."""
-    from crosstile.nonidealities import EFFECTS
-    from crosstile.specs.load import cell_yaml, library_names, load_cell
-    from crosstile.units import format_quantity
-
-    if name is not None:
-        cell = load_cell(name)
-        typer.echo(cell.model_dump_json(indent=1) if as_json else cell_yaml(name), nl=as_json)
-        return
-    cells = [load_cell(cell_name) for cell_name in library_names("cells")]
-    if as_json:
-        typer.echo(json.dumps([json.loads(cell.model_dump_json()) for cell in cells], indent=1))
-        return
-    rows = []
-    for cell in cells:
-        window = f"{format_quantity(cell.g_off_s, 'S')} to {format_quantity(cell.g_on_s, 'S')}"
-        effects = ", ".join(effect.kind for effect in cell.effects) or "none"
-        sources = "; ".join(f"{key}: {s.source} [{s.tag}]" for key, s in cell.sources.items())
-        description = " ".join(cell.description.split())
-        rows.append(
-            [
-                cell.name,
-                cell.technology,
-                window,
-                f"{cell.height_f:g} x {cell.width_f:g} F",
-                effects,
-                description,
-                sources,
-            ]
-        )
-    _blocks(rows, ["technology", "window", "size", "effects", "", "source"])
-    console = _console()
-    console.print("\nEffects that a cell can list:", style="bold")
-    for kind in EFFECTS:
-        summary = (sys.modules[EFFECTS.get(kind).__module__].__doc__ or "").strip().splitlines()[0]
-        console.print(f"  {kind}: {summary}", markup=False, soft_wrap=True)
-
-
-@app.command()
-def components(
-    name: Annotated[str | None, typer.Argument(help="Print this component.")] = None, as_json: JsonOpt = False
-) -> None:
-    """List the cost components of the library with their sources."""
-    from crosstile.cost.library import component_names, load_component
-
-    names = component_names() if name is None else (name,)
-    entries = [load_component(entry) for entry in names]
-    if as_json:
-        dumped = [json.loads(entry.model_dump_json()) for entry in entries]
-        typer.echo(json.dumps(dumped if name is None else dumped[0], indent=1))
-        return
-    rows = []
-    for entry in entries:
-        source = "; ".join(dict.fromkeys(_sources_of(entry.model_dump())))
-        rows.append(
-            [entry.name, ", ".join(entry.roles), entry.weakest_tag, " ".join(entry.description.split()), source]
-        )
-    _blocks(rows, ["role", "weakest figure", "", "source"])
-
-
-def _sources_of(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        own = [value["source"]] if isinstance(value.get("source"), str) else []
-        return own + [s for key, item in value.items() if key != "source" for s in _sources_of(item)]
-    if isinstance(value, (list, tuple)):
-        return [s for item in value for s in _sources_of(item)]
-    return []
-
-
-def _blocks(rows: list[list[str]], labels: list[str]) -> None:
-    """Print entries as short blocks: legible at any width."""
-    from rich.padding import Padding
-    from rich.text import Text
-
-    console = _console()
-    for title, *values in rows:
-        console.print(Text(title, style="bold"))
-        for label, value in zip(labels, values, strict=True):
-            if value:
-                line = Text(f"{label}: " if label else "", style="dim")
-                line.append(value, style="not dim")
-                console.print(Padding(line, (0, 0, 0, 2)))
-
-
-@app.command()
 def report(
     result: Annotated[Path, typer.Argument(help="A result.json.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file; default report.html beside the result.")] = None,
@@ -350,7 +251,8 @@ def schema(what: Annotated[SchemaKind, typer.Argument(help="Which file to descri
     typer.echo(json.dumps(document, indent=1))
 
 
-register_solve(app)
+for register in (register_library, register_device, register_solve):
+    register(app)
 
 
 def main() -> NoReturn:
