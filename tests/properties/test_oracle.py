@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from crosstile.circuits.adc import make_range
+from crosstile.circuits.adc import AdcRange, References, make_range
 from crosstile.circuits.wires import TOPOLOGIES
 from crosstile.crossbar import planes, tables
 from crosstile.crossbar.encode import quantise_weights
@@ -67,8 +69,18 @@ def designs(draw: st.DrawFn) -> dict:
         },
         "compensation": {"rows": "by_current" if wires and not flip and draw(st.booleans()) else "as_mapped"},
         "adc": {"bits": draw(st.one_of(st.none(), st.integers(1, 12))),
-                "range": draw(st.sampled_from(["lossless", "calibrated", "full_scale"]))},
+                "range": draw(st.sampled_from(["lossless", "calibrated", "full_scale"])),
+                "references": draw(st.sampled_from(["uniform", "uniform", "custom"]))},
     }  # fmt: skip
+
+
+def random_references(adc: AdcRange, groups: int, rng: np.random.Generator) -> References:
+    """Rising codes at random positions, with ends that lie beyond or short of the nominal ones."""
+    steps = int(2 ** rng.integers(0, 5))
+    first, last = adc.lowest - int(rng.integers(-1, 3)), adc.highest + int(rng.integers(0, 3))
+    positions = max(last - first, 1) * steps + 1
+    codes = np.sort(rng.integers(adc.lowest, adc.highest + 1, size=(groups, positions)), axis=1)
+    return References(steps, first * steps, codes.astype(np.float32))
 
 
 def build(design: dict) -> ChipSpec | None:
@@ -97,6 +109,8 @@ def test_engine_equals_oracle(design: dict, fan_in: int, outputs: int, signed: b
     if chip.compensation.rows == "by_current":
         args["importance"] = np.abs(x).mean(axis=0)
     pack = build_pack(integers.T.copy(), pack_plan, chip, **args)
+    if adc is not None and chip.adc.references == "custom":
+        adc = dataclasses.replace(adc, references=random_references(adc, len(pack.column_slice), rng))
     expected = reference_mvm(
         x, integers.T, pack_plan, chip, adc, fraction_bits=pack.grid.fraction_bits, signed=signed,
         magnitude_bits=bits, **args,

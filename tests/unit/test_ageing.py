@@ -101,8 +101,8 @@ def test_a_gain_fitted_at_first_stays_until_it_is_fitted_again() -> None:
 
     def gain() -> np.ndarray:
         assert layer._programmed is not None
-        assert layer._programmed.correction is not None
-        return layer._programmed.correction[0]
+        assert layer._programmed.fitted.correction is not None
+        return layer._programmed.fitted.correction[0]
 
     first = gain()
     mapped.age(YEAR)

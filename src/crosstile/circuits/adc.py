@@ -7,10 +7,14 @@ In units of one input digit times one cell level, a sum s is read as
 The gain is trimmed to 11 significant bits, so that an integer sum times the gain is exact in single precision; the
 product is defined as one correctly rounded single-precision multiplication. Every implementation therefore
 gives the same code, to the bit, for the same sum.
+
+A converter whose references stand elsewhere than at k + 1/2 is the same converter with a finer step, followed by a table: the
+position rint(s * gain * steps) on the grid of its reference levels, clamped to the grid's ends, has one code.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -23,8 +27,35 @@ TRIM_BITS = 11
 
 
 @dataclass(frozen=True)
+class References:
+    """Reference levels of a layer's converters, as the code of each position on their grid."""
+
+    steps: int
+    """Positions within one nominal step; a power of two, so that gains stay as short as they are."""
+    lowest: int
+    """First position."""
+    codes: npt.NDArray[np.float32]
+    """(column groups, positions) codes, rising along a row; groups are ordered slice, polarity."""
+
+    @property
+    def highest(self) -> int:
+        """Last position."""
+        return self.lowest + self.codes.shape[1] - 1
+
+    def even(self, lowest: int, highest: int) -> npt.NDArray[np.float32]:
+        """Return the code of each position for references at k + 1/2, within code limits."""
+        positions = np.arange(self.lowest, self.highest + 1)
+        return np.clip(np.rint(positions / self.steps), lowest, highest).astype(np.float32)
+
+    def convert(self, sums: npt.NDArray[np.float64], gain: float, group: int) -> npt.NDArray[np.float64]:
+        """Return the codes of sums that are exact in single precision; the definition above, in NumPy."""
+        position = convert(sums, gain * self.steps, self.lowest, self.highest).astype(np.int64)
+        return self.codes[group][position - self.lowest].astype(np.float64)
+
+
+@dataclass(frozen=True)
 class AdcRange:
-    """Code limits, and the gain of each slice."""
+    """Code limits, the gain of each slice, and the reference levels where they are not evenly spaced."""
 
     lowest: int
     highest: int
@@ -32,6 +63,21 @@ class AdcRange:
     """Codes per unit of sum, by slice; each with at most :data:`TRIM_BITS` significant bits."""
     unit_gain: float
     """Gain of the unit column (1 where there is none)."""
+    references: References | None = None
+    """``None``: at k + 1/2. Unit columns always have these."""
+
+    def convert(self, sums: npt.NDArray[np.float64], digit: int, group: int) -> npt.NDArray[np.float64]:
+        """Return the codes of sums of the slice ``digit`` in the column group ``group``."""
+        if self.references is not None:
+            return self.references.convert(sums, self.gain[digit], group)
+        return convert(sums, self.gain[digit], self.lowest, self.highest)
+
+    def convert_unit(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the codes of sums of a unit column, which has the grid of the others and even references on it."""
+        if self.references is None:
+            return convert(sums, self.unit_gain, self.lowest, self.highest)
+        even = dataclasses.replace(self.references, codes=self.references.even(self.lowest, self.highest)[None])
+        return even.convert(sums, self.unit_gain, 0)
 
 
 def code_limits(bits: int, signed: bool) -> tuple[int, int]:

@@ -99,16 +99,32 @@ def build_tables(matrix: Any, tables: Any) -> None:
 
 
 @_jit
+def _look_up(s: Any, gain: Any, codes: Any, group: Any, first_position: Any, clips: Any) -> None:
+    """Replace sums by the codes of their positions on the grid of reference levels; see :mod:`crosstile.circuits.adc`."""
+    lo = np.float32(first_position)
+    hi = np.float32(first_position + codes.shape[1] - 1)
+    for c in range(len(s)):
+        position = np.rint(s[c] * gain[c])
+        kept = min(max(position, lo), hi)
+        clips[c] += np.int32(position != kept)
+        s[c] = codes[group[c], np.int64(kept) - first_position]
+
+
+@_jit
 def read_tables(
-    planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, weights: Any, totals: Any, clipped: Any
-) -> None:
+    planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, codes: Any, group: Any, first_position: Any,
+    weights: Any, totals: Any, clipped: Any,
+) -> None:  # fmt: skip
     """Read all planes, convert and shift-add: totals (n, C) += weights[p] * code.
 
     Args:
         planes: (n, P, G) uint8 look-up indices.
         tables: (C / BLOCK, G, 256, BLOCK) float32.
-        gain: (C,) float32.
+        gain: (C,) float32; with ``codes``, positions per unit of sum.
         lowest, highest: code limits.
+        codes: (groups, positions) float32 code of each position; of no groups for evenly spaced references.
+        group: (C,) int64 row of ``codes`` of each column.
+        first_position: position of the first column of ``codes``.
         weights: (P, C) signed factor of each plane and column, in the type of ``totals``.
         totals: (n, C), added to.
         clipped: (C,) int64, counts of clipped codes, added to.
@@ -118,6 +134,7 @@ def read_tables(
     clips = np.empty(BLOCK, np.int32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
+    uneven = codes.shape[0] > 0
     for b in range(tables.shape[0]):
         table = tables[b]
         first = b * BLOCK
@@ -131,6 +148,11 @@ def read_tables(
                     row = table[g, planes[v, p, g]]
                     for c in range(BLOCK):
                         s[c] += row[c]
+                if uneven:
+                    _look_up(s, gain[first:], codes, group[first:], first_position, clips)
+                    for c in range(BLOCK):
+                        totals[v, first + c] += weights[p, first + c] * s[c]
+                    continue
                 for c in range(BLOCK):
                     code = np.rint(s[c] * gain[first + c])
                     kept = min(max(code, lo), hi)
@@ -153,6 +175,9 @@ def read_tables_noisy(
     gain: Any,
     lowest: Any,
     highest: Any,
+    codes: Any,
+    group: Any,
+    first_position: Any,
     weights: Any,
     totals: Any,
     clipped: Any,
@@ -176,6 +201,7 @@ def read_tables_noisy(
     lo = np.float32(lowest)
     hi = np.float32(highest)
     by_state = variance_tables.shape[0] > 0
+    uneven = codes.shape[0] > 0
     for b in range(tables.shape[0]):
         table = tables[b]
         first = b * BLOCK
@@ -212,6 +238,13 @@ def read_tables_noisy(
                 for c in range(BLOCK):
                     h = hashed[c]
                     noise[c] = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
+                if uneven:
+                    for c in range(BLOCK):
+                        s[c] = s[c] + sigma[c] * noise[c]
+                    _look_up(s, gain[first:], codes, group[first:], first_position, clips)
+                    for c in range(BLOCK):
+                        totals[v, first + c] += weights[p, first + c] * s[c]
+                    continue
                 for c in range(BLOCK):
                     code = np.rint((s[c] + sigma[c] * noise[c]) * gain[first + c])
                     kept = min(max(code, lo), hi)
@@ -236,13 +269,15 @@ def _tiled(values: Any, rows: int) -> Any:
 
 @_jit
 def convert_sums(
-    sums: Any, columns: int, gain: Any, lowest: Any, highest: Any, weights: Any, totals: Any, clipped: Any
-) -> None:
+    sums: Any, columns: int, gain: Any, lowest: Any, highest: Any, codes: Any, group: Any, first_position: Any,
+    weights: Any, totals: Any, clipped: Any,
+) -> None:  # fmt: skip
     """Convert one plane of sums and shift-add: totals += weights * code.
 
     Args:
         sums, totals: (n * columns,) in row order.
         gain, weights: (columns,).
+        codes, group, first_position: as for :func:`read_tables`; group (columns,).
         clipped: (columns,) int64, counts of clipped codes, added to.
     """
     n = len(sums) // columns
@@ -251,8 +286,17 @@ def convert_sums(
     clips = np.zeros(rows * columns, np.int32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
+    uneven = codes.shape[0] > 0
+    groups = _tiled(group, rows)
     for start in range(0, n, rows):
         base = start * columns
+        if uneven:
+            size = min(rows, n - start) * columns
+            s = sums[base : base + size].astype(np.float32)
+            _look_up(s, gains, codes, groups, first_position, clips)
+            for i in range(size):
+                totals[base + i] += factors[i] * s[i]
+            continue
         for i in range(min(rows, n - start) * columns):
             code = np.rint(np.float32(sums[base + i]) * gains[i])
             kept = min(max(code, lo), hi)
@@ -275,6 +319,9 @@ def convert_sums_noisy(
     gain: Any,
     lowest: Any,
     highest: Any,
+    codes: Any,
+    group: Any,
+    first_position: Any,
     weights: Any,
     totals: Any,
     clipped: Any,
@@ -295,6 +342,8 @@ def convert_sums_noisy(
     lo = np.float32(lowest)
     hi = np.float32(highest)
     shared = variance.shape[1] == 1
+    uneven = codes.shape[0] > 0
+    groups = _tiled(group, rows)
     for start in range(0, n, rows):
         base = start * columns
         count = min(rows, n - start)
@@ -317,8 +366,16 @@ def convert_sums_noisy(
         for i in range(size):
             h = hashed[i]
             noise[i] = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
-        s = sums[base : base + size]
         total = totals[base : base + size]
+        if uneven:
+            noisy = np.empty(size, np.float32)
+            for i in range(size):
+                noisy[i] = np.float32(sums[base + i]) + sigma[i] * noise[i]
+            _look_up(noisy, gains, codes, groups, first_position, clips)
+            for i in range(size):
+                total[i] += factors[i] * noisy[i]
+            continue
+        s = sums[base : base + size]
         for i in range(size):
             code = np.rint((np.float32(s[i]) + sigma[i] * noise[i]) * gains[i])
             kept = min(max(code, lo), hi)

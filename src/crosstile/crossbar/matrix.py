@@ -309,3 +309,20 @@ def column_gains(pack: PackMatrix, adc: AdcRange) -> npt.NDArray[np.float32]:
     """Return the converter gain of each column of a segment matrix, unit columns included."""
     gains = np.asarray(adc.gain, dtype=np.float64)[pack.column_slice].repeat(pack.outputs)
     return np.concatenate([gains, np.full(pack.unit_columns, adc.unit_gain)]).astype(np.float32)
+
+
+def column_codes(
+    pack: PackMatrix, adc: AdcRange
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], int]:  # fmt: skip
+    """Return the codes of positions (groups, positions), the group of each column, and the first position.
+
+    Unit columns have a group of their own, evenly spaced. There are no groups where all references are evenly spaced.
+    """
+    columns = pack.columns + pack.unit_columns
+    if adc.references is None:
+        return np.zeros((0, 0), dtype=np.float32), np.zeros(columns, dtype=np.int64), 0
+    references = adc.references
+    even = references.even(adc.lowest, adc.highest)
+    group = np.arange(len(pack.column_slice)).repeat(pack.outputs)
+    units = np.full(pack.unit_columns, len(pack.column_slice))
+    return np.concatenate([references.codes, even[None]]), np.concatenate([group, units]), references.lowest

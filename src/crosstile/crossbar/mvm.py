@@ -47,7 +47,9 @@ def choose_mode(pack: PackMatrix, chip: ChipSpec, adc: AdcRange | None, *, signe
 
 def _converter_changes_nothing(pack: PackMatrix, chip: ChipSpec, adc: AdcRange, *, signed: bool) -> bool:
     """True when each sum is an integer that has a code of its own."""
-    if pack.noisy or not pack.integer_levels or any(gain != 1.0 for gain in (*adc.gain, adc.unit_gain)):
+    if adc.references is not None or pack.noisy or not pack.integer_levels:
+        return False
+    if any(gain != 1.0 for gain in (*adc.gain, adc.unit_gain)):
         return False
     bipolar = signed and chip.inputs.signed == "bipolar"
     for segment in pack.segments:

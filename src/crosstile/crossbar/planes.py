@@ -151,8 +151,14 @@ def _convert_torch(reader: PackReader, read: _Read, totals: Tensor) -> None:
         counters = read.first_counter + read.counter_step * torch.arange(len(sums), device=device)
         sums = sums + (torch.sqrt(variance) * root) * noise_torch.normal(read.key, counters, sums.shape[1])
     codes = torch.round(sums * torch.from_numpy(reader.gain).to(device))
-    kept = codes.clamp(adc.lowest, adc.highest)
+    if adc.references is None:
+        kept = codes.clamp(adc.lowest, adc.highest)
+    else:
+        kept = codes.clamp(reader.first_position, reader.first_position + reader.codes.shape[1] - 1)
     reader.count((codes != kept).sum(dim=0).cpu().numpy(), len(sums))
+    if adc.references is not None:
+        table, group = torch.from_numpy(reader.codes).to(device), torch.from_numpy(reader.group).to(device)
+        kept = table[group, kept.to(torch.int64) - reader.first_position]
     totals += (read.weight * torch.from_numpy(read.segment.sign)).to(device=device, dtype=totals.dtype) * kept
 
 
@@ -168,13 +174,17 @@ def _convert_cpu(reader: PackReader, read: _Read, totals: Tensor) -> None:
         clipped = np.zeros(columns, dtype=np.int64)
         flat, into = source[part].reshape(-1), total[part].reshape(-1)
         if read.variance is None:
-            kernels.convert_sums(flat, columns, reader.gain, adc.lowest, adc.highest, weights, into, clipped)
+            kernels.convert_sums(
+                flat, columns, reader.gain, adc.lowest, adc.highest, reader.codes, reader.group, reader.first_position,
+                weights, into, clipped,
+            )  # fmt: skip
         else:
             variance, root = (tensor.numpy() for tensor in read.variance)
             first = np.uint64(read.first_counter + read.counter_step * part.start)
             kernels.convert_sums_noisy(
                 flat, columns, variance[part], root, np.uint64(read.key), first, np.uint64(read.counter_step),
-                quantile_table(), reader.gain, adc.lowest, adc.highest, weights, into, clipped,
+                quantile_table(), reader.gain, adc.lowest, adc.highest, reader.codes, reader.group,
+                reader.first_position, weights, into, clipped,
             )  # fmt: skip
         counts.append(clipped)
 

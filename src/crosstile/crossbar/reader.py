@@ -13,7 +13,7 @@ from torch import Tensor
 
 from crosstile.circuits.adc import AdcRange
 from crosstile.crossbar.exact import Part
-from crosstile.crossbar.matrix import PackMatrix, Segment, column_gains
+from crosstile.crossbar.matrix import PackMatrix, Segment, column_codes, column_gains
 from crosstile.crossbar.program import derive_key
 from crosstile.parallel import in_chunks
 from crosstile.specs.chip import ChipSpec
@@ -70,6 +70,9 @@ class PackReader:
         self.pack, self.chip, self.adc, self.device = pack, chip, adc, device
         self.magnitude_bits = magnitude_bits
         self.gain = column_gains(pack, adc)
+        self.codes, self.group, self.first_position = column_codes(pack, adc)
+        if adc.references is not None:
+            self.gain = self.gain * np.float32(adc.references.steps)
         steps = 1.0 / np.asarray(adc.gain, dtype=np.float64)
         self.coefficient = pack.column_coefficient * steps[pack.column_slice]
         self.clipping = Clipping.zero(chip.weights.slices)

@@ -6,7 +6,7 @@ folded, batched or skipped. Read noise is drawn for each cell at each read. The 
 this file.
 
 Shared with the engine are only the programmed cells (:func:`crosstile.crossbar.program.program_array`), the grid that
-conductances are kept on, and the definition of a converter (:func:`crosstile.circuits.adc.convert`).
+conductances are kept on, and the definition of a converter (:class:`crosstile.circuits.adc.AdcRange`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from crosstile.circuits.adc import AdcRange, convert
+from crosstile.circuits.adc import AdcRange
 from crosstile.circuits.nodal import nodal_effective_conductance
 from crosstile.crossbar.program import Window, program_array
 from crosstile.mapping.plan import Pack
@@ -190,7 +190,7 @@ def reference_mvm(
                         if chip.has_unit_column:
                             unit = read(physical.shape[1] - 1, int(unit_bits[column_block]), driven, start)
                             if adc is not None:
-                                unit = convert(unit, adc.unit_gain, adc.lowest, adc.highest) / adc.unit_gain
+                                unit = adc.convert_unit(unit) / adc.unit_gain
                             row_sum = unit / (1.0 + off)
                         for local, j in enumerate(mine):
                             outputs[:, j] += phase * shift * _row_sum_weight(chip) * row_sum
@@ -205,7 +205,7 @@ def reference_mvm(
                                     value = current
                                     stored_sign = -1.0 if flipped[s, local, k, p] else 1.0
                                     if adc is not None:
-                                        code = convert(current, adc.gain[k], adc.lowest, adc.highest)
+                                        code = adc.convert(current, k, k * converted + p)
                                         totals[:, k, p, j] += phase * shift * stored_sign * code
                                         value = code / adc.gain[k]
                                     value = value - off * row_sum

@@ -37,7 +37,8 @@ def read(
     n = len(phases[0][1])
     totals = np.zeros((n, padded), dtype=reader.totals_dtype)
     powers = np.exp2(np.arange(bits))
-    gain = _pad(reader.gain, padded)
+    gain, group = _pad(reader.gain, padded), np.zeros(padded, dtype=np.int64)
+    group[: len(reader.group)] = reader.group
     corrections = np.zeros((n, pack.outputs))
     for segment in pack.segments:
         depth = -(-len(segment.rows) // 8) * 8
@@ -69,6 +70,9 @@ def read(
                         gain,
                         adc.lowest,
                         adc.highest,
+                        reader.codes,
+                        group,
+                        reader.first_position,
                         weights,
                         totals[part],
                         counts,
@@ -77,7 +81,8 @@ def read(
                     kernels.read_tables_noisy(
                         planes, tables, variance_tables, scale, population_table(), key,
                         np.uint64(stream.first_vector + part.start), quantile_table(),
-                        gain, adc.lowest, adc.highest, weights, totals[part], counts,
+                        gain, adc.lowest, adc.highest, reader.codes, group, reader.first_position,
+                        weights, totals[part], counts,
                     )  # fmt: skip
                 clipped.append(counts)
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from crosstile.circuits.adc import make_range
+from crosstile.crossbar.references import read_digits
 from crosstile.errors import DataError
-from crosstile.nn.layer import InputScale, MappedLayer
+from crosstile.nn.layer import InputScale, MappedLayer, ideal_arrays
 from crosstile.specs.chip import ChipSpec, ScaleSpec
 
 _MAX_VALUES = 2_000_000
@@ -60,17 +61,10 @@ def converter_spans(layer: MappedLayer, percentile: float) -> tuple[npt.NDArray[
     """
     chip, scale = layer.chip, layer.scale
     ideal: ChipSpec = chip.replaced(cell__effects=()) if chip.cell.effects else chip
+    if chip.adc.references != "uniform":  # their codes are those of sums without losses
+        ideal = ideal_arrays(chip)
     assert layer.calibration is not None
-    vectors = layer.calibration.astype(np.float32)
-    two_phase = scale.signed and chip.inputs.signed == "two_phase"
-    phases = [np.maximum(vectors, 0), np.maximum(-vectors, 0)] if two_phase else [vectors]
-    step = chip.inputs.dac_bits
-    digits = []
-    for part in phases:
-        magnitude, sign = np.abs(part).astype(np.int64), np.sign(part)
-        shifts = range(0, scale.magnitude_bits, step)
-        digits += [((magnitude >> shift) & (2**step - 1)) * sign for shift in shifts]
-    driven = np.concatenate(digits).astype(np.float32)
+    driven = read_digits(layer.calibration, chip, signed=scale.signed, magnitude_bits=scale.magnitude_bits)
     sums: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(chip.weights.slices)]
     wanted_s = acting_s = 0.0
     for number, pack in enumerate(layer.plan.packs[:4]):

@@ -7,20 +7,22 @@ The sum is what the arrays compute; scales and bias are digital, in single preci
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from crosstile.circuits.adc import AdcRange
+from crosstile.circuits.adc import AdcRange, References
 from crosstile.crossbar.collapsed import collapse
 from crosstile.crossbar.encode import quantise_weights
 from crosstile.crossbar.inputs import Inputs
 from crosstile.crossbar.matrix import PackMatrix, build_pack
 from crosstile.crossbar.mvm import Mode, PackEngine
 from crosstile.crossbar.reader import Clipping, Stream
+from crosstile.crossbar.references import CodeMoments, Sums, place_references, read_digits, segment_sums
 from crosstile.errors import ModelError
 from crosstile.mapping.plan import LayerPlan, LayerShape, Pack, plan_layer
 from crosstile.specs.chip import ChipSpec
@@ -83,14 +85,31 @@ def fit_outputs(found: FloatArray, wanted: FloatArray, *, offset: bool) -> tuple
     return gain, np.where(usable, mean_wanted - gain * mean_found, 0.0)
 
 
+def ideal_arrays(chip: ChipSpec) -> ChipSpec:
+    """Return the chip with ideal cells and wires, read by the same converters with evenly spaced references."""
+    ideal: ChipSpec = chip.replaced(
+        cell__effects=(), array__wires=None, compensation__rows="as_mapped", compensation__weights="as_mapped",
+        adc__references="uniform",
+    )  # fmt: skip
+    return ideal
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What was fitted to a programmed layer."""
+
+    correction: tuple[FloatArray, FloatArray] | None
+    """Gain and offset of each output, the offset in units of integer input times integer weight."""
+    references: References | None
+
+
 @dataclass
 class _Programmed:
     packs: list[PackMatrix]
+    fitted: _Fitted
+    kept: _Fitted
+    """What was fitted when the chip was programmed."""
     engines: dict[str, list[PackEngine]] = field(default_factory=dict)
-    correction: tuple[FloatArray, FloatArray] | None = None
-    """Gain and offset of each output, the offset in units of integer input times integer weight."""
-    kept: tuple[FloatArray, FloatArray] | None = None
-    """The correction that was fitted when the chip was programmed."""
 
 
 class MappedLayer(nn.Module):
@@ -171,23 +190,25 @@ class MappedLayer(nn.Module):
         ``conditions`` (default: the chip's) are those under which its outputs are fitted and it is read from now on.
         """
         packs = self._build_all(seed, trial, conditions)
-        correction = self._fit_outputs(packs, self.chip.compensation.outputs)
-        self._programmed = _Programmed(packs, correction=correction, kept=correction)
+        fitted = _Fitted(self._fit_outputs(packs, self.chip.compensation.outputs), self._fit_references(packs))
+        self._programmed = _Programmed(packs, fitted, fitted)
 
     def age(self, seed: int, trial: int, conditions: Conditions, *, recalibrate: bool) -> None:
         """Look at the programmed chip (seed, trial) under other conditions.
 
-        ``recalibrate`` fits the outputs' gain (and offset, if the chip has one) again; else they stay as they are.
+        ``recalibrate`` fits again what the chip has: the references of its converters, or else the outputs' gain (and offset,
+        if the chip has one). Otherwise they stay as they are.
         """
-        before = self._programmed
+        if self._programmed is None:
+            raise ModelError(f"layer {self.name!r} has not been programmed; call program() of the mapped network.")
+        kept = fitted = self._programmed.kept
         packs = self._build_all(seed, trial, conditions)
         if recalibrate:
+            references = self._fit_references(packs)
             kind = self.chip.compensation.outputs
-            correction = self._fit_outputs(packs, "gain" if kind == "none" else kind)
-        else:
-            correction = None if before is None else before.kept
-        kept = None if before is None else before.kept
-        self._programmed = _Programmed(packs, correction=correction, kept=kept)
+            outputs = "gain" if kind == "none" and references is None else kind
+            fitted = _Fitted(self._fit_outputs(packs, outputs), references)
+        self._programmed = _Programmed(packs, fitted, kept)
 
     def _build_all(self, seed: int, trial: int, conditions: Conditions | None) -> list[PackMatrix]:
         self._clipping = self.clipping()
@@ -224,6 +245,29 @@ class MappedLayer(nn.Module):
             offsets.append(offset)
         return np.concatenate(gains), np.concatenate(offsets)
 
+    def _fit_references(self, packs: list[PackMatrix]) -> References | None:
+        """Return the reference levels that the programmed arrays call for; ``None`` where they are evenly spaced."""
+        if self.chip.adc.references == "uniform" or self.adc is None:
+            return None
+        moments = CodeMoments.of(self.sums(packs), len(packs[0].column_slice), self.adc)
+        return place_references(moments, self.adc, self.chip.adc)
+
+    def sums(self, packs: list[PackMatrix] | None = None) -> Iterator[Sums]:
+        """Yield the sums of the calibration inputs on the programmed arrays beside those on ideal ones, segment by segment."""
+        if self.adc is None:
+            raise ModelError(f"layer {self.name!r} has ideal converters, which tell no codes apart.")
+        packs, scale = packs or self.packs, self.scale
+        ideal = [self.build(number, ideal_arrays(self.chip), seed=0, trial=0) for number in range(len(packs))]
+        digits = read_digits(self._calibration, self.chip, signed=scale.signed, magnitude_bits=scale.magnitude_bits)
+        driven = [digits[:, self.pack_rows(pack)] for pack in self.plan.packs]
+        return segment_sums(packs, ideal, driven, self.adc)
+
+    @property
+    def converter(self) -> AdcRange | None:
+        """The converters of the programmed layer with their references; ``None`` for ideal ones."""
+        references = None if self._programmed is None else self._programmed.fitted.references
+        return self.adc if self.adc is None or references is None else replace(self.adc, references=references)
+
     @property
     def packs(self) -> list[PackMatrix]:
         """The programmed packs."""
@@ -239,7 +283,7 @@ class MappedLayer(nn.Module):
         if str(device) not in cache:
             cache[str(device)] = [
                 PackEngine.build(
-                    matrix, self.pack_rows(pack), self.chip, self.adc, signed=scale.signed,
+                    matrix, self.pack_rows(pack), self.chip, self.converter, signed=scale.signed,
                     magnitude_bits=scale.magnitude_bits, device=device, mode=self.mode,
                 )
                 for matrix, pack in zip(packs, self.plan.packs, strict=True)
@@ -337,9 +381,11 @@ class MappedLayer(nn.Module):
         self.calls += 1
         scale = self.weight_scale * self.scale.scale
         assert self._programmed is not None
-        if self._programmed.correction is None:
+        if self._programmed.fitted.correction is None:
             return sums.mul_(scale)
-        gain, offset = (torch.from_numpy(v.astype(np.float32)).to(sums.device) for v in self._programmed.correction)
+        gain, offset = (
+            torch.from_numpy(v.astype(np.float32)).to(sums.device) for v in self._programmed.fitted.correction
+        )
         return sums.mul_(gain * scale).add_(offset * scale)
 
     def extra_repr(self) -> str:

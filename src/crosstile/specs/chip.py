@@ -149,6 +149,26 @@ class AdcSpec(Spec):
     """calibrated: share of the calibration sums, in per cent, that must not clip."""
     per: Literal["layer", "slice"] = "slice"
     """calibrated: one range for a layer, or one for each digit position of the weights."""
+    references: Literal["uniform", "calibrated", "custom"] = "uniform"
+    """Where the reference levels stand, between which a converter tells codes apart. uniform: evenly, for ideal cells and wires;
+    calibrated: evenly, with gain and offset fitted on the programmed arrays; custom: level by level, fitted likewise.
+    One set serves all columns of a layer that hold the same digit and polarity."""
+    placement: Literal["midpoint", "likelihood", "frequency"] = "likelihood"
+    """custom: between the means of neighbouring codes, where both are equally likely, or where both are equally likely and
+    each counts as often as calibration data show it."""
+    reference_steps: int = Field(default=16, ge=1, le=64)
+    """Positions within a nominal step at which a fitted reference can be set; a power of two."""
+
+    @model_validator(mode="after")
+    def _references_fit(self) -> AdcSpec:
+        if self.reference_steps & (self.reference_steps - 1):
+            raise ValueError(f"reference_steps is {self.reference_steps}; a power of two from 1 to 64 is wanted")
+        if self.references != "uniform" and (self.bits is None or self.bits > 12):
+            raise ValueError(
+                f"references: {self.references} needs a converter of 1 to 12 bits, found {self.bits}; set adc.bits, "
+                "or references: uniform"
+            )
+        return self
 
 
 class ChipSpec(Spec):
@@ -208,6 +228,11 @@ class ChipSpec(Spec):
 
     def _check_compensation(self) -> None:
         remedies = self.compensation
+        if self.adc.references != "uniform" and remedies.outputs != "none":
+            raise ValueError(
+                f"adc.references: {self.adc.references} already gives codes of ideal sums, which compensation.outputs: "
+                f"{remedies.outputs} would correct once more; set one of them to uniform or none"
+            )
         if self.array.wires is None and (remedies.rows != "as_mapped" or remedies.weights != "as_mapped"):
             raise ValueError(
                 "compensation.rows and compensation.weights make up for wires, but array.wires describes none; "

@@ -251,6 +251,6 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
 def _ideal(chip: ChipSpec) -> ChipSpec:
     """Return the same chip with ideal cells, wires and converters: the quantised network and nothing else."""
     ideal: ChipSpec = without_wires(chip).replaced(
-        cell__effects=(), adc__bits=None, adc__range="calibrated", compensation__outputs="none"
+        cell__effects=(), adc__bits=None, adc__range="calibrated", adc__references="uniform", compensation__outputs="none"
     )
     return ideal
