@@ -64,7 +64,7 @@ def designs(draw: st.DrawFn) -> dict:
         "array": {
             "rows": rows, "columns": draw(st.integers(2, 40)),
             "active_rows": draw(st.one_of(st.none(), st.integers(1, rows))),
-            "off_current": draw(st.sampled_from(["cancelled", "converted"])),
+            "off_current": draw(st.sampled_from(["cancelled", "replica_column", "converted"])),
             "wires": wires,
         },
         "compensation": {"rows": "by_current" if wires and not flip and draw(st.booleans()) else "as_mapped"},

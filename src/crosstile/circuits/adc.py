@@ -129,7 +129,7 @@ def make_range(chip: ChipSpec, spans: npt.NDArray[np.float64] | None, level: flo
 
 def _off_levels(chip: ChipSpec) -> float:
     """g_off in units of one level, where its current reaches the converter."""
-    if chip.array.off_current == "cancelled":
+    if chip.array.off_current != "converted":
         return 0.0
     return chip.cell.g_off_s * chip.weights.max_level / (chip.cell.g_on_s - chip.cell.g_off_s)
 

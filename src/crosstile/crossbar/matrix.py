@@ -180,7 +180,7 @@ def build_pack(
     after = sum((np.histogram(np.clip(p.levels, edges[0], edges[-1]), edges)[0] for p in programmed), before * 0)
     for array in programmed:
         writes += array.writes
-    acting = effective(programmed, chip.wires, window)
+    acting = effective(programmed, chip.wires, window, replica=chip.array.off_current == "replica_column")
     total = (
         float(sum(window.to_siemens(target).sum() for block in blocks for target in block.physical)),
         _total_s(programmed, window),

@@ -30,7 +30,14 @@ def _through_wires(levels: FloatArray, chip: ChipSpec) -> FloatArray:
     if chip.wires is None:
         return levels
     window = Window.of(chip)
-    return window.to_levels(nodal_effective_conductance(window.to_siemens(levels), chip.wires))
+    cells = window.to_siemens(levels)
+    if (
+        chip.array.off_current == "replica_column"
+    ):  # a column of g_off cells more, whose current is taken off the others
+        g_off = chip.cell.g_off_s
+        seen = nodal_effective_conductance(np.append(cells, np.full((len(cells), 1), g_off), axis=1), chip.wires)
+        return window.to_levels(seen[:, :-1] - seen[:, -1:] + g_off)
+    return window.to_levels(nodal_effective_conductance(cells, chip.wires))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 The cells in use stand next to drivers and sense amplifiers; rows and columns that a layer leaves free are switched
 off. Word lines of the layer that a read does not drive are held at 0 V, so that one effective matrix serves every read.
-With off current cancelled, the replica takes g_off of each driven row and has no wires of its own.
+With off current cancelled, a replica takes g_off of each driven row, by wires of no resistance (``cancelled``) or by a column
+of the same array, the last (``replica_column``): its current is what that column's wires let through.
 """
 
 from __future__ import annotations
@@ -105,23 +106,36 @@ def _solved(
     return [value for value in found if value is not None]
 
 
-def effective(arrays: Sequence[ProgrammedArray], wires: Wires | None, window: Window) -> list[ProgrammedArray]:
+def with_replica(values: FloatArray, replica: float) -> FloatArray:
+    """Return (rows, columns + 1) values with those of the replica column behind the last."""
+    return np.concatenate([values, np.full((len(values), 1), replica)], axis=1)
+
+
+def effective(
+    arrays: Sequence[ProgrammedArray], wires: Wires | None, window: Window, *, replica: bool = False
+) -> list[ProgrammedArray]:  # fmt: skip
     """Return the arrays as their column currents show them.
 
     An array whose cells have been solved before (another trial, the calibration) is not solved again.
 
     Args:
         arrays: programmed cells in their physical order. wires: None or ideal: the arrays are returned as they are.
+        replica: whether g_off is taken away by a column of the array; its cells are ideal.
     """
     if wires is None or wires.ideal:
         return list(arrays)
+    off_s = window.levels.g_off_s
     cells = [window.to_siemens(array.levels) for array in arrays]
+    variances = [array.noise_variance for array in arrays]
+    if replica:
+        cells = [with_replica(g_s, off_s) for g_s in cells]
+        variances = [None if variance is None else with_replica(variance, 0.0) for variance in variances]
     g_eff = _solved(
         [(b"g", g_s) for g_s in cells],
         wires,
         lambda stack, _: with_wires(torch.from_numpy(stack), wires).numpy(),
     )
-    noisy = {n: array.noise_variance for n, array in enumerate(arrays) if array.noise_variance is not None}
+    noisy = {n: variance for n, variance in enumerate(variances) if variance is not None}
     places = list(noisy)
     spread = _solved(
         [(noisy[n].tobytes(), cells[n]) for n in places],
@@ -129,6 +143,9 @@ def effective(arrays: Sequence[ProgrammedArray], wires: Wires | None, window: Wi
         lambda stack, which: row_variance(stack, np.stack([noisy[places[n]] for n in which]), wires, TYPICAL_ACTIVITY),
     )
     variance = dict(zip(places, spread, strict=True))
+    if replica:
+        g_eff = [g[:, :-1] - g[:, -1:] + off_s for g in g_eff]
+        variance = {n: np.ascontiguousarray(value[:, :-1]) for n, value in variance.items()}
     return [
         dataclasses.replace(array, levels=window.to_levels(g), noise_variance=variance.get(n))
         for n, (array, g) in enumerate(zip(arrays, g_eff, strict=True))

@@ -119,8 +119,9 @@ class ArraySpec(Spec):
     """Voltage of the largest input digit."""
     read_time_s: Time = Field(default=100e-9, alias="read_time", ge=1e-15, le=1.0)
     """Length of one read pulse with settling."""
-    off_current: Literal["cancelled", "converted"] = "cancelled"
-    """Current of g_off: taken away by a replica before the converter, or converted and removed digitally."""
+    off_current: Literal["cancelled", "replica_column", "converted"] = "cancelled"
+    """Current of g_off: taken away before the converter, by an ideal replica or by a column of the array with g_off cells, behind
+    the same wires; or converted and removed digitally."""
     wires: WireSpec | None = None
     """Resistances of word lines, bit lines, drivers and sense amplifiers; ``null``: ideal wires."""
 
@@ -228,6 +229,11 @@ class ChipSpec(Spec):
 
     def _check_compensation(self) -> None:
         remedies = self.compensation
+        if self.array.off_current == "replica_column" and remedies.weights == "precompensated":
+            raise ValueError(
+                "compensation.weights: precompensated aims at currents without a replica column; "
+                "set array.off_current: cancelled, or take it away"
+            )
         if self.adc.references != "uniform" and remedies.outputs != "none":
             raise ValueError(
                 f"adc.references: {self.adc.references} already gives codes of ideal sums, which compensation.outputs: "
