@@ -52,7 +52,8 @@ def fit(
     """Fit programming spread, drift and read noise to measured cells, and write the cell as YAML."""
     from crosstile.devices.fit import fit_device
     from crosstile.devices.read_csv import read_measured
-    from crosstile.devices.write_yaml import cell_text, write_all
+    from crosstile.devices.write_yaml import cell_text
+    from crosstile.files import write_all
 
     called = name if name is not None else re.sub(r"[^A-Za-z0-9_.-]+", "-", file.stem).strip("-.") or "cell"
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", called).strip("-.") or "cell"

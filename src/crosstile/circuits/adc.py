@@ -40,7 +40,7 @@ class References:
     @property
     def highest(self) -> int:
         """Last position."""
-        return self.lowest + self.codes.shape[1] - 1
+        return self.lowest + len(self.codes[0]) - 1
 
     def even(self, lowest: int, highest: int) -> npt.NDArray[np.float32]:
         """Return the code of each position for references at k + 1/2, within code limits."""
@@ -50,7 +50,7 @@ class References:
     def convert(self, sums: npt.NDArray[np.float64], gain: float, group: int) -> npt.NDArray[np.float64]:
         """Return the codes of sums that are exact in single precision; the definition above, in NumPy."""
         position = convert(sums, gain * self.steps, self.lowest, self.highest).astype(np.int64)
-        return self.codes[group][position - self.lowest].astype(np.float64)
+        return np.asarray(self.codes[group][position - self.lowest], dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -50,24 +50,28 @@ _NULL_MEANS: Final = {
 
 def render_report(result: Result) -> str:
     """Return the report as one HTML text: figures, tables and plotly.js inside, no request to any network."""
-    from jinja2 import Environment, StrictUndefined
+    return render_page(
+        _TEMPLATE, figures(result), r=result, chip_figures=chip_figures(result.chip), effects=_effects(result.chip)
+    )
+
+
+def render_page(template: str, drawn: Mapping[str, Any], **values: Any) -> str:
+    """Return a page of this package's templates with its figures (plotly dictionaries by the id of their place)."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    folder = files("crosstile.study")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+    )  # fmt: skip
     environment.filters.update(q=pretty, percent=percent, accuracy=accuracy_text)
     environment.filters.update(count=_count, decibel=_decibel, number=_number, duration=when)
-    source = files("crosstile.study").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    drawn = figures(result)
     # A library text that closed its own script element would spill into the page.
     library = re.sub(r"</(script)", r"<\\/\1", get_plotlyjs(), flags=re.IGNORECASE)
-    return environment.from_string(source).render(
-        r=result,
-        drawn=drawn,
-        chip_figures=chip_figures(result.chip),
-        effects=_effects(result.chip),
-        figures_json=Markup(script_json(drawn)),
-        plotly_js=Markup(library),
+    return environment.get_template(template).render(
+        drawn=drawn, figures_json=Markup(script_json(drawn)), plotly_js=Markup(library), **values
     )
 
 

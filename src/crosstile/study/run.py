@@ -8,16 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from crosstile.cost.estimate import estimate
 from crosstile.crossbar.wired import solver_work
-from crosstile.datasets import Dataset, load_dataset
-from crosstile.errors import DataError, UsageError
 from crosstile.mapping.replace import map_network
-from crosstile.specs.chip import ChipSpec
 from crosstile.specs.load import load_chip
 from crosstile.study.ageing import evaluate_ageing, parse_conditions
 from crosstile.study.ageing import steps as ageing_steps
@@ -27,23 +22,13 @@ from crosstile.study.montecarlo import count_correct, evaluate
 from crosstile.study.options import RunOptions, check
 from crosstile.study.result import Result
 from crosstile.study.resume import Resume, fingerprint
+from crosstile.study.samples import check_outputs, ideal_twin, load_samples
+from crosstile.study.stages import Progress
 from crosstile.study.wires import steps as wire_steps
 from crosstile.study.wires import wire_loss, without_wires
-from crosstile.zoo import LoadedModel, build_model
+from crosstile.zoo import build_model
 
 __all__ = ["Progress", "RunOptions", "run"]
-
-CALIBRATION_SAMPLES = 128
-
-
-class Progress:
-    """What a run reports while it works; the command line shows it as a bar."""
-
-    def stage(self, name: str, total: int | None = None) -> None:
-        """A stage begins; ``total`` steps are ahead, if known."""
-
-    def advance(self, steps: int = 1) -> None:
-        """So many steps of the stage are done."""
 
 
 class _MapSteps:
@@ -72,52 +57,6 @@ class _Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def _load_data(options: RunOptions, loaded: LoadedModel, progress: Progress) -> tuple[Dataset, Tensor, Tensor, Tensor]:
-    name = options.data or (loaded.info.default_dataset if loaded.info else None)
-    if name is None:
-        raise UsageError(f"network {options.model!r} has no default data set; name one with --data.")
-    seen = -1
-
-    def downloading(done: int, total: int | None) -> None:
-        nonlocal seen
-        if seen < 0 or done < seen:  # the first file, or the next
-            progress.stage(f"download {name}", total)
-            seen = 0
-        progress.advance(done - seen)
-        seen = done
-
-    data = load_dataset(name, data_dir=options.data_dir, download=options.download, progress=downloading)
-    count = min(options.samples or len(data), len(data))
-    x = torch.from_numpy(data.normalised(data.x[:count]))
-    y = torch.from_numpy(np.asarray(data.y[:count], dtype=np.int64))
-    calibration = torch.from_numpy(data.normalised(data.x_calibration[:CALIBRATION_SAMPLES]))
-    return data, x, y, calibration
-
-
-def _check_outputs(loaded: LoadedModel, x: Tensor, data: Dataset) -> None:
-    """Run one sample, so that a misfit is told as such."""
-    try:
-        with torch.inference_mode():
-            out = loaded.model(x[:2])
-    except (RuntimeError, ValueError, TypeError) as error:
-        expected = f" (it takes {loaded.info.input_shape})" if loaded.info else ""
-        raise DataError(
-            f"network {loaded.name!r}{expected} does not run on samples of shape {tuple(x.shape[1:])} from data set "
-            f"{data.name!r}: {str(error).splitlines()[0]}"
-        ) from error
-    if not isinstance(out, Tensor) or out.dim() != 2 or out.shape[0] != min(2, len(x)):
-        found = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise DataError(
-            f"network {loaded.name!r} must give (samples, classes) scores; on two samples it gives {found}."
-        )
-    if not bool(torch.isfinite(out).all()):
-        raise DataError(f"network {loaded.name!r} gives scores that are not finite; check weights and data.")
-    if data.num_classes > out.shape[1]:
-        raise DataError(
-            f"data set {data.name!r} has {data.num_classes} classes but network {loaded.name!r} gives {out.shape[1]} scores."
-        )
-
-
 def run(options: RunOptions, *, out: Path | None = None, progress: Progress | None = None) -> Result:
     """Map, programme, evaluate, estimate; return the result (written by the caller).
 
@@ -137,8 +76,8 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
         chip = chip.replaced(conditions=conditions[0].model_dump())
     with clock.measure("load"):
         loaded = build_model(options.model, weights=options.weights)
-        data, x, y, calibration = _load_data(options, loaded, progress)
-        _check_outputs(loaded, x, data)
+        data, x, y, calibration = load_samples(options, loaded, progress)
+        check_outputs(loaded, x, data)
     device = torch.device(options.device)
     total = len(x)
     progress.stage("digital network", total)
@@ -155,7 +94,7 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
         ).to(device)  # fmt: skip
     with clock.measure("quantised"):
         progress.stage("quantised network", total)
-        twin = map_network(loaded.model, _ideal(chip), calibration, seed=options.seed, digital=options.digital)
+        twin = map_network(loaded.model, ideal_twin(chip), calibration, seed=options.seed, digital=options.digital)
         quantised = count_correct(twin.to(device), x.to(device), y, options.batch, progress.advance) / total
         del twin
     # The programmed cells of chip 0 stand for all that programming depends on, fault maps in files too.
@@ -246,11 +185,3 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
     resume.clear()
     Resume(out, key, "partial-ageing.json").clear()
     return result
-
-
-def _ideal(chip: ChipSpec) -> ChipSpec:
-    """Return the same chip with ideal cells, wires and converters: the quantised network and nothing else."""
-    ideal: ChipSpec = without_wires(chip).replaced(
-        cell__effects=(), adc__bits=None, adc__range="calibrated", adc__references="uniform", compensation__outputs="none"
-    )
-    return ideal
