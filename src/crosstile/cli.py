@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from crosstile import __version__
+from crosstile.cli_compare import register as register_compare
 from crosstile.cli_device import register as register_device
 from crosstile.cli_library import register as register_library
 from crosstile.cli_solve import register as register_solve
@@ -251,7 +252,7 @@ def schema(what: Annotated[SchemaKind, typer.Argument(help="Which file to descri
     typer.echo(json.dumps(document, indent=1))
 
 
-for register in (register_library, register_device, register_solve):
+for register in (register_library, register_compare, register_device, register_solve):
     register(app)
 
 

@@ -25,8 +25,11 @@ from crosstile.study.montecarlo import AccuracyResult
 from crosstile.study.options import RunOptions
 from crosstile.study.result import (
     Accuracy,
+    DataInfo,
     LayerResult,
+    ModelInfo,
     Result,
+    Versions,
     components_from_estimate,
     cost_from_estimate,
     layer_costs_from_estimate,
@@ -59,8 +62,9 @@ def _references(
     return works.as_list()
 
 
-def _versions() -> dict[str, str]:
-    return {
+def versions() -> Versions:
+    """Return the software that computes here."""
+    found = {
         "crosstile": package_version(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -68,6 +72,25 @@ def _versions() -> dict[str, str]:
         "numba": importlib.metadata.version("numba"),
         "platform": f"{platform.system()} {platform.machine()}",
     }
+    return Versions.model_validate(found)
+
+
+def model_info(loaded: LoadedModel) -> ModelInfo:
+    """Return what a result says of the network."""
+    return ModelInfo(
+        name=loaded.name,
+        weights=loaded.weights,
+        parameters=sum(p.numel() for p in loaded.model.parameters()),
+        reference=loaded.info.reference if loaded.info else None,
+    )
+
+
+def data_info(data: Dataset, samples: int, calibration_samples: int) -> DataInfo:
+    """Return what a result says of the samples."""
+    return DataInfo(
+        name=data.name, samples=samples, classes=data.num_classes, calibration_samples=calibration_samples,
+        calibration_origin=data.calibration_origin, source=data.source, licence=data.licence, reference=data.reference,
+    )  # fmt: skip
 
 
 def _layer_results(
@@ -195,24 +218,15 @@ def assemble(options: RunOptions, found: Measured) -> Result:
         {
             "created": datetime.now(UTC),
             "command": options.command(),
-            "model": {
-                "name": loaded.name,
-                "weights": loaded.weights,
-                "parameters": sum(p.numel() for p in loaded.model.parameters()),
-                "reference": loaded.info.reference if loaded.info else None,
-            },
-            "data": {
-                "name": data.name, "samples": accuracy.samples, "classes": data.num_classes,
-                "calibration_samples": found.calibration_samples, "calibration_origin": data.calibration_origin,
-                "source": data.source, "licence": data.licence, "reference": data.reference,
-            },
+            "model": model_info(loaded),
+            "data": data_info(data, accuracy.samples, found.calibration_samples),
             "chip": json.loads(chip.model_dump_json()),
             "chip_yaml": chip_yaml(options.chip),
             "seed": options.seed,
             "trials": options.trials,
             "batch": options.batch,
             "device": options.device,
-            "versions": _versions(),
+            "versions": versions(),
             "accuracy": Accuracy(
                 digital=found.digital, quantised=found.quantised, mean=accuracy.mean, ci95=accuracy.ci95,
                 per_trial=accuracy.per_trial, samples=accuracy.samples, method=accuracy.method,

@@ -1,0 +1,108 @@
+"""``crosstile compare``: memory technologies side by side, with the knobs that save accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crosstile.errors import CrosstileError, UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("compare")(compare)
+
+
+def compare(
+    model: Annotated[str, typer.Argument(help="A built-in network or package.module:factory.")],
+    devices: Annotated[
+        str,
+        typer.Option(
+            help="Cells with commas between: names of the library, the ending -7nm may be left out, or YAML files."
+        ),
+    ] = "sram-8t,fefet,reram,sot-mram",
+    rows: Annotated[str, typer.Option(help="Rows (and columns) of an array, such as 32,64,128.")] = "64",
+    cell_bits: Annotated[str, typer.Option(help="Bits of a cell, such as 1,2.")] = "1",
+    active_rows: Annotated[str, typer.Option(help="Shares of the rows that one read drives, such as 1,1/2,1/4.")] = "1",
+    references: Annotated[
+        str, typer.Option(help="Reference levels of the converters: uniform, calibrated (gain and offset), custom.")
+    ] = "uniform,calibrated,custom",
+    chip: Annotated[
+        str, typer.Option(help="The chip that all designs start from: a name or a path to YAML.")
+    ] = "compare-7nm",
+    data: Annotated[
+        str | None, typer.Option(help="mnist5k, digits, cifar10, fashion-mnist, or an .npz with x and y.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Test samples to classify; default all.")] = None,
+    trials: Annotated[int, typer.Option(help="Chips to programme of each design.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    batch: Annotated[int, typer.Option(help="Samples at once; the result does not depend on it.")] = 128,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder to look for data sets in first.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never download a data set.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.html.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Compare memory technologies: accuracy, errors of sums, sense margin, energy, latency and area of every design."""
+    from rich.console import Console
+
+    from crosstile.comparison.designs import CompareOptions, make_designs
+    from crosstile.specs.load import load_chip
+    from crosstile.study.write import check_writable
+
+    options = CompareOptions(
+        model=model, devices=words(devices), rows=_numbers("--rows", rows), cell_bits=_numbers("--cell-bits", cell_bits),
+        active_rows=words(active_rows), references=words(references), chip=chip, data=data, weights=weights,
+        data_dir=data_dir, samples=samples, trials=trials, seed=seed, batch=batch, download=not offline,
+    )  # fmt: skip
+    make_designs(options, load_chip(chip))  # what cannot work is told before anything is loaded or written
+    directory = out or Path("crosstile-out") / f"{model.replace(':', '-')}-compare"
+    fresh = not directory.exists()
+    check_writable(directory)
+    console = Console(stderr=True, highlight=False)
+    with console.status("loading torch"):
+        from crosstile.comparison.report import render
+        from crosstile.comparison.run import compare as run_comparison
+        from crosstile.files import write_all
+        from crosstile.study.progress import bar
+    try:
+        with bar(console) as progress:
+            result = run_comparison(options, out=directory, progress=progress)
+    except KeyboardInterrupt:
+        console.print(
+            f"interrupted; finished designs are kept in {directory}. Run the same command again to go on.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    except CrosstileError:
+        if fresh and directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()
+        raise
+    paths = {name: directory / f"compare.{name}" for name in ("json", "csv", "html")}
+    write_all({paths["json"]: result.to_json().encode(), paths["csv"]: result.to_csv().encode(),
+               paths["html"]: render(result).encode()})  # fmt: skip
+    if as_json:
+        typer.echo(result.to_json(), nl=False)
+    else:
+        from crosstile.comparison.tables import design_tables, gain_table
+
+        wide = Console(highlight=False)
+        for table in (*design_tables(result), gain_table(result)):
+            wide.print(table)
+        for text in result.left_out:
+            wide.print(f"left out: {text}", markup=False, style="dim")
+    console.print("wrote " + ", ".join(str(path) for path in paths.values()), soft_wrap=True, markup=False)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Return what stands between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _numbers(flag: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in words(text))
+    except ValueError:
+        raise UsageError(f"{flag}: whole numbers with commas between are wanted; found {text!r}.") from None
