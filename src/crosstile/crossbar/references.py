@@ -5,18 +5,19 @@ a group and all calibration reads, the mean m_k and the standard deviation s_k, 
 
     calibrated    m_k ~ a + b k by least squares;       code = rint((S - a) / b)
     midpoint      the reference between k and k + 1 is (m_k + m_{k+1}) / 2
-    likelihood    it is where N(m_k, s_k) and N(m_{k+1}, s_{k+1}) are equally likely, between their means
-    frequency     the same, each weighted with how often its code came: the fewest wrong codes, for such inputs
+    likelihood    it is where, of as many sums of k as of k + 1, the fewest fall on the wrong side, between the two means
+    frequency     the same with each code as often as it came: the fewest wrong codes, for such inputs
 
-Codes that were seldom seen lean on the line, as if it had been seen :data:`PRIOR` times with the scatter of its neighbours;
-the means are then made monotone (isotonic regression), so that the references are. A converter gives codes of the ideal sum
-in all of these, which is why no further gain is needed. References stand on a grid of ``reference_steps`` positions a nominal
-step: that is the resolution at which they can be set.
+The last two count sums; sums of crossbars are not normal, that of code 0 least of all. Codes that were seldom seen lean on the
+line, as if it had been seen :data:`PRIOR` times with the scatter of its neighbours; the means are then made monotone
+(isotonic regression), so that the references are. A converter gives codes of the ideal sum in all of these, which is why no
+further gain is needed. References stand on a grid of ``reference_steps`` positions a nominal step: that is the resolution at
+which they can be set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,8 @@ FloatArray = npt.NDArray[np.float64]
 
 PRIOR: Final = 8.0
 _MOST_PAIRS: Final = 1_000_000
+_REACH: Final = 4
+"""Nominal steps on either side of the line in which sums are counted; those beyond count at the end."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,11 @@ class CodeMoments:
     mean: FloatArray
     variance: FloatArray
     """Over columns and reads, read noise included."""
+    noise: FloatArray
+    """The part of it that is read noise."""
 
     @classmethod
-    def of(cls, sums: Iterator[Sums], groups: int, adc: AdcRange) -> CodeMoments:
+    def of(cls, sums: Iterable[Sums], groups: int, adc: AdcRange) -> CodeMoments:
         """Collect them."""
         codes = adc.highest - adc.lowest + 1
         shape, bins = (groups, codes), groups * codes
@@ -118,9 +123,10 @@ class CodeMoments:
                 noise += np.bincount(index, part.variance.ravel(), bins)
         safe = np.maximum(count, 1.0)
         mean = first / safe
-        variance = np.maximum(second / safe - mean**2, 0.0) + noise / safe
+        noise = (noise / safe).reshape(shape)
+        variance = np.maximum(second / safe - mean**2, 0.0).reshape(shape) + noise
         nominal = np.arange(adc.lowest, adc.highest + 1)
-        return cls(count.reshape(shape), mean.reshape(shape) + nominal, variance.reshape(shape))
+        return cls(count.reshape(shape), mean.reshape(shape) + nominal, variance, noise)
 
 
 @dataclass(frozen=True)
@@ -135,8 +141,6 @@ class CodeLevels:
     """a of the line a + b k through the means."""
     gain: float
     """b."""
-    share: FloatArray
-    """(codes,) how often each came, up to a factor, with one more of each."""
 
 
 def code_levels(count: FloatArray, mean: FloatArray, variance: FloatArray, nominal: FloatArray) -> CodeLevels:
@@ -154,7 +158,7 @@ def code_levels(count: FloatArray, mean: FloatArray, variance: FloatArray, nomin
     pooled = float(np.average(variance, weights=count)) if count.any() else 0.0
     spread = np.where(spread > 0, spread, pooled)
     sigma = np.sqrt((count * variance + PRIOR * spread) / (count + PRIOR))
-    return CodeLevels(np.asarray(rising), sigma, offset, gain, count + 1.0)
+    return CodeLevels(np.asarray(rising), sigma, offset, gain)
 
 
 def _line(weight: FloatArray, x: FloatArray, y: FloatArray) -> tuple[float, float]:
@@ -168,43 +172,99 @@ def _line(weight: FloatArray, x: FloatArray, y: FloatArray) -> tuple[float, floa
     return mean_y - slope * mean_x, slope
 
 
-def thresholds(levels: CodeLevels, placement: str) -> FloatArray:
-    """Return the (codes - 1,) references between neighbouring codes, rising, in nominal steps."""
-    low, high = levels.mean[:-1], levels.mean[1:]
-    middle = 0.5 * (low + high)
-    if placement == "midpoint":
-        return middle
-    # ln N(low + x; low, s) = ln N(low + x; high, r) with d = high - low:
-    # (1/s^2 - 1/r^2) x^2 + 2 (d/r^2) x - d^2/r^2 + 2 ln(s/r) = 0; with shares p and q of the two codes, + 2 ln(q/p)
-    s, r, d = levels.sigma[:-1], levels.sigma[1:], high - low
-    often = 2 * np.log(levels.share[1:] / levels.share[:-1]) if placement == "frequency" else 0.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a, b = 1 / s**2 - 1 / r**2, d / r**2
-        c = -(d**2) / r**2 + 2 * np.log(s / r) + often
-        root = np.sqrt(b**2 - a * c)
-        x = -c / (b + root)  # the root that stays finite as a -> 0
-        inside = np.isfinite(x) & (x >= 0) & (x <= d)
-    return np.asarray(np.maximum.accumulate(np.where(inside, low + x, middle)))
+def count_positions(sums: Iterable[Sums], levels: Sequence[CodeLevels], adc: AdcRange, steps: int) -> FloatArray:
+    """Return (groups, codes, bins) how many sums of each code lie at which position around the line of its group."""
+    codes, reach = adc.highest - adc.lowest + 1, _REACH * steps
+    origin = np.stack([_origin(level, codes, adc.lowest, steps) for level in levels])
+    counts = np.zeros(len(levels) * codes * (2 * reach + 1))
+    for part in sums:
+        code = part.wanted - adc.lowest
+        bins = np.clip(np.rint(part.seen * steps).astype(np.int64) - origin[part.group, code], 0, 2 * reach)
+        index = (part.group * codes + code) * (2 * reach + 1) + bins
+        counts += np.bincount(index.ravel(), minlength=counts.size)
+    return counts.reshape(len(levels), codes, -1)
 
 
-def place_references(moments: CodeMoments, adc: AdcRange, spec: AdcSpec) -> References:
-    """Return the references that the description asks for, each on the nearest position of the grid."""
+def _origin(level: CodeLevels, codes: int, lowest: int, steps: int) -> npt.NDArray[np.int64]:
+    """Return the position of the first bin of each code."""
+    line = level.offset + level.gain * (lowest + np.arange(codes))
+    return np.asarray(np.rint(line * steps) - _REACH * steps, dtype=np.int64)
+
+
+def thresholds(
+    level: CodeLevels, counts: FloatArray, noise: FloatArray, lowest: int, steps: int, *, by_frequency: bool
+) -> npt.NDArray[np.int64]:
+    """Return (codes - 1,) positions from which on a sum counts as the next code, for one group.
+
+    Args:
+        level: moments of the group. counts: (codes, bins) from :func:`count_positions`. noise: (codes,) variance of reads,
+        in squared steps. lowest: first code. by_frequency: weight codes with how often they came.
+    """
+    from scipy.special import ndtr
+
+    codes, bins = counts.shape
+    origin = _origin(level, codes, lowest, steps)
+    often = counts.sum(axis=1) + 1.0
+    edges = (origin[:, None] + np.arange(-1, bins) + 0.5) / steps
+    prior = np.diff(ndtr((edges - level.mean[:, None]) / np.maximum(level.sigma[:, None], 1e-9)), axis=1)
+    blurred = np.stack([_blur(row, np.sqrt(v) * steps) for row, v in zip(counts, noise, strict=True)])
+    mixed = blurred + PRIOR * prior
+    below = np.cumsum(mixed, axis=1) / mixed.sum(axis=1, keepdims=True)  # share at or below each bin
+    found = np.empty(codes - 1, dtype=np.int64)
+    for k in range(codes - 1):
+        first, last = int(np.ceil(level.mean[k] * steps)), int(np.floor(level.mean[k + 1] * steps))
+        if last <= first:
+            found[k] = round(0.5 * (level.mean[k] + level.mean[k + 1]) * steps)
+            continue
+        at = np.arange(first + 1, last + 1)
+        weight = (often[k], often[k + 1]) if by_frequency else (1.0, 1.0)
+        wrong = weight[0] * (1 - _at(below[k], at - 1 - origin[k])) + weight[1] * _at(
+            below[k + 1], at - 1 - origin[k + 1]
+        )
+        best = np.flatnonzero(wrong <= wrong.min() + 1e-9 * sum(weight))
+        found[k] = at[best[(len(best) - 1) // 2]]  # codes that are well apart have many best places: the middle one
+    return found
+
+
+def _at(below: FloatArray, index: npt.NDArray[np.int64]) -> FloatArray:
+    return np.where(index < 0, 0.0, below[np.clip(index, 0, len(below) - 1)])
+
+
+def _blur(counts: FloatArray, sigma: float) -> FloatArray:
+    if sigma < 1e-3:
+        return counts
+    half = int(min(np.ceil(4 * sigma), len(counts) // 2))
+    kernel = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
+    return np.convolve(counts, kernel / kernel.sum(), mode="same")
+
+
+def place_references(sums: Sequence[Sums], groups: int, adc: AdcRange, spec: AdcSpec) -> References:
+    """Return the references that the description asks for, each on the nearest position of the grid.
+
+    Args:
+        sums: of a layer, by :func:`segment_sums`. groups: column groups. adc: the nominal range. spec: what is asked for.
+    """
+    moments, steps = CodeMoments.of(sums, groups, adc), spec.reference_steps
     nominal = np.arange(adc.lowest, adc.highest + 1, dtype=np.float64)
     levels = [
         code_levels(count, mean, variance, nominal)
         for count, mean, variance in zip(moments.count, moments.mean, moments.variance, strict=True)
     ]
     if spec.references == "calibrated":
-        borders = [level.offset + level.gain * (nominal[:-1] + 0.5) for level in levels]
+        borders = [np.rint((level.offset + level.gain * (nominal[:-1] + 0.5)) * steps) for level in levels]
+    elif spec.placement == "midpoint":
+        borders = [np.rint(0.5 * (level.mean[:-1] + level.mean[1:]) * steps) for level in levels]
     else:
-        borders = [thresholds(level, spec.placement) for level in levels]
-    steps = spec.reference_steps
-    ends = [border[[0, -1]] for border in borders if border.size]
-    first = int(np.floor(min([float(adc.lowest), *(end[0] for end in ends)]))) - 1
-    last = int(np.ceil(max([float(adc.highest), *(end[1] for end in ends)]))) + 1
-    position = np.arange(first * steps, last * steps + 1)
-    codes = [adc.lowest + np.searchsorted(np.rint(border * steps), position, side="right") for border in borders]
-    return References(steps, first * steps, np.asarray(codes, dtype=np.float32))
+        counts = count_positions(sums, levels, adc, steps)
+        borders = [
+            thresholds(level, count, noise, adc.lowest, steps, by_frequency=spec.placement == "frequency").astype(float)
+            for level, count, noise in zip(levels, counts, moments.noise, strict=True)
+        ]
+    first = int(min([adc.lowest * steps, *(border[0] for border in borders)])) - steps
+    last = int(max([adc.highest * steps, *(border[-1] for border in borders)])) + steps
+    position = np.arange(first, last + 1)
+    codes = [adc.lowest + np.searchsorted(np.maximum.accumulate(border), position, side="right") for border in borders]
+    return References(steps, first, np.asarray(codes, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -241,7 +301,7 @@ def conversion_errors(sums: Sequence[Sums], groups: int, adc: AdcRange) -> Conve
 
 
 def _margin(sums: Sequence[Sums], groups: int, adc: AdcRange) -> float:
-    moments = CodeMoments.of(iter(sums), groups, adc)
+    moments = CodeMoments.of(sums, groups, adc)
     gaps = moments.mean[:, 1:] - moments.mean[:, :-1]
     sigma = np.sqrt(moments.variance)
     tails = 2.3263 * (sigma[:, 1:] + sigma[:, :-1])

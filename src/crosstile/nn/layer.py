@@ -22,7 +22,7 @@ from crosstile.crossbar.inputs import Inputs
 from crosstile.crossbar.matrix import PackMatrix, build_pack
 from crosstile.crossbar.mvm import Mode, PackEngine
 from crosstile.crossbar.reader import Clipping, Stream
-from crosstile.crossbar.references import CodeMoments, Sums, place_references, read_digits, segment_sums
+from crosstile.crossbar.references import Sums, place_references, read_digits, segment_sums
 from crosstile.errors import ModelError
 from crosstile.mapping.plan import LayerPlan, LayerShape, Pack, plan_layer
 from crosstile.specs.chip import ChipSpec
@@ -249,8 +249,7 @@ class MappedLayer(nn.Module):
         """Return the reference levels that the programmed arrays call for; ``None`` where they are evenly spaced."""
         if self.chip.adc.references == "uniform" or self.adc is None:
             return None
-        moments = CodeMoments.of(self.sums(packs), len(packs[0].column_slice), self.adc)
-        return place_references(moments, self.adc, self.chip.adc)
+        return place_references(list(self.sums(packs)), len(packs[0].column_slice), self.adc, self.chip.adc)
 
     def sums(self, packs: list[PackMatrix] | None = None) -> Iterator[Sums]:
         """Yield the sums of the calibration inputs on the programmed arrays beside those on ideal ones, segment by segment."""

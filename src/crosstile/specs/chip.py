@@ -155,8 +155,8 @@ class AdcSpec(Spec):
     calibrated: evenly, with gain and offset fitted on the programmed arrays; custom: level by level, fitted likewise.
     One set serves all columns of a layer that hold the same digit and polarity."""
     placement: Literal["midpoint", "likelihood", "frequency"] = "likelihood"
-    """custom: between the means of neighbouring codes, where both are equally likely, or where both are equally likely and
-    each counts as often as calibration data show it."""
+    """custom: between the means of neighbouring codes; where the fewest sums of either would fall on the wrong side, both codes
+    counting alike; or each as often as calibration data show it."""
     reference_steps: int = Field(default=16, ge=1, le=64)
     """Positions within a nominal step at which a fitted reference can be set; a power of two."""
 
