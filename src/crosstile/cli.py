@@ -16,6 +16,7 @@ from crosstile import __version__
 from crosstile.cli_compare import register as register_compare
 from crosstile.cli_device import register as register_device
 from crosstile.cli_library import register as register_library
+from crosstile.cli_macro import register as register_macro
 from crosstile.cli_solve import register as register_solve
 from crosstile.errors import CrosstileError, OutputError, UsageError
 
@@ -252,7 +253,7 @@ def schema(what: Annotated[SchemaKind, typer.Argument(help="Which file to descri
     typer.echo(json.dumps(document, indent=1))
 
 
-for register in (register_library, register_compare, register_device, register_solve):
+for register in (register_library, register_compare, register_device, register_macro, register_solve):
     register(app)
 
 

@@ -38,7 +38,7 @@ def mix64(z: Any) -> Any:
 
 
 @_jit
-def _hash32(low: Any, high: Any, column: Any) -> Any:
+def hash32(low: Any, high: Any, column: Any) -> Any:
     h = np.uint32(low + np.uint32(column) * np.uint32(0x9E3779B9))
     h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x21F0AAAD))
     h = np.uint32((h ^ (h >> np.uint32(15))) + high)
@@ -216,7 +216,7 @@ def read_tables_noisy(
                 for c in range(BLOCK):
                     s[c] = np.float32(0.0)
                     sigma[c] = np.float32(0.0)
-                    hashed[c] = _hash32(low, high, first + c)
+                    hashed[c] = hash32(low, high, first + c)
                 for g in range(groups):
                     row = table[g, planes[v, p, g]]
                     for c in range(BLOCK):
@@ -353,7 +353,7 @@ def convert_sums_noisy(
             low = np.uint32(state & np.uint64(0xFFFFFFFF))
             high = np.uint32(state >> np.uint64(32))
             for c in range(columns):
-                hashed[r * columns + c] = _hash32(low, high, c)
+                hashed[r * columns + c] = hash32(low, high, c)
             if shared:
                 root = np.sqrt(variance[v, 0])
                 for c in range(columns):

@@ -22,7 +22,12 @@ def library_names(kind: str) -> list[str]:
     return sorted(path.stem for path in _folder(kind).glob("*.yaml"))
 
 
-def _find(name: str | Path, kind: str) -> Path:
+def find_entry(name: str | Path, kind: str) -> Path:
+    """Return the file of an entry of ``library/<kind>`` by its name, or the path that is given.
+
+    Raises:
+        SpecError: the library has no such name.
+    """
     text = str(name)
     looks_like_path = isinstance(name, Path) or "/" in text or "\\" in text or text.endswith((".yaml", ".yml"))
     if looks_like_path:
@@ -38,7 +43,7 @@ def _find(name: str | Path, kind: str) -> Path:
 
 def load_cell(name: str | Path) -> CellSpec:
     """Load a cell from the library or a YAML file."""
-    path = _find(name, "cells")
+    path = find_entry(name, "cells")
     return validate(CellSpec, read_yaml(path), origin=str(name), units_required=True)
 
 
@@ -48,7 +53,7 @@ def load_chip(name: str | Path) -> ChipSpec:
     Raises:
         SpecError: naming the field, what was found, and what is allowed.
     """
-    path = _find(name, "chips")
+    path = find_entry(name, "chips")
     return chip_from_mapping(read_yaml(path), str(name), path.parent)
 
 
@@ -59,7 +64,7 @@ def parse_chip(text: str, origin: str = "chip description") -> ChipSpec:
 
 def chip_yaml(name: str | Path) -> str:
     """Return the YAML text of a chip as it was written."""
-    return _find(name, "chips").read_text(encoding="utf-8")
+    return find_entry(name, "chips").read_text(encoding="utf-8")
 
 
 def _beside(name: str, folder: Path | None) -> str:
@@ -81,7 +86,7 @@ def chip_from_mapping(data: dict[str, Any], origin: str, folder: Path | None = N
         base = cell["from"]
         if not isinstance(base, str):
             raise SpecError(f"{origin}: cell.from: the name of a cell is wanted, found {base!r}.")
-        merged = read_yaml(_find(_beside(base, folder), "cells"))
+        merged = read_yaml(find_entry(_beside(base, folder), "cells"))
         merged.update({key: value for key, value in cell.items() if key != "from"})
         data = {**data, "cell": merged}
     hardware = data.get("hardware")
@@ -98,4 +103,4 @@ def chip_from_mapping(data: dict[str, Any], origin: str, folder: Path | None = N
 
 def cell_yaml(name: str | Path) -> str:
     """Return the YAML text of a cell as it was written."""
-    return _find(name, "cells").read_text(encoding="utf-8")
+    return find_entry(name, "cells").read_text(encoding="utf-8")
