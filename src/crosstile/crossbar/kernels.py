@@ -39,6 +39,7 @@ def mix64(z: Any) -> Any:
 
 @_jit
 def hash32(low: Any, high: Any, column: Any) -> Any:
+    """32 random bits of a column, from the two halves of a 64-bit state."""
     h = np.uint32(low + np.uint32(column) * np.uint32(0x9E3779B9))
     h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x21F0AAAD))
     h = np.uint32((h ^ (h >> np.uint32(15))) + high)
