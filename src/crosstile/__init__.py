@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from crosstile.study.montecarlo import evaluate
     from crosstile.study.options import RunOptions
     from crosstile.study.run import run
+    from crosstile.training.loop import train
+    from crosstile.training.options import TrainOptions
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ _PLACES = {
     "CrosstileError": "crosstile.errors",
     "MappedNetwork": "crosstile.mapping.replace",
     "RunOptions": "crosstile.study.options",
+    "TrainOptions": "crosstile.training.options",
     "estimate": "crosstile.api",
     "evaluate": "crosstile.study.montecarlo",
     "load_cell": "crosstile.specs.load",
@@ -39,12 +42,13 @@ _PLACES = {
     "map": "crosstile.mapping.replace",
     "parse_chip": "crosstile.specs.load",
     "run": "crosstile.study.run",
+    "train": "crosstile.training.loop",
 }
 _RENAMED = {"map": "map_network"}
 
 __all__ = [
-    "ChipSpec", "CrosstileError", "MappedNetwork", "RunOptions", "__version__", "estimate", "evaluate", "load_cell",
-    "load_chip", "map", "parse_chip", "run",
+    "ChipSpec", "CrosstileError", "MappedNetwork", "RunOptions", "TrainOptions", "__version__", "estimate", "evaluate",
+    "load_cell", "load_chip", "map", "parse_chip", "run", "train",
 ]  # fmt: skip
 
 

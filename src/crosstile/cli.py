@@ -18,6 +18,7 @@ from crosstile.cli_device import register as register_device
 from crosstile.cli_library import register as register_library
 from crosstile.cli_macro import register as register_macro
 from crosstile.cli_solve import register as register_solve
+from crosstile.cli_train import register as register_train
 from crosstile.errors import CrosstileError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def schema(what: Annotated[SchemaKind, typer.Argument(help="Which file to descri
     typer.echo(json.dumps(document, indent=1))
 
 
-for register in (register_library, register_compare, register_device, register_macro, register_solve):
+for register in (register_library, register_compare, register_device, register_macro, register_solve, register_train):
     register(app)
 
 

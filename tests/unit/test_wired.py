@@ -13,7 +13,7 @@ from crosstile.crossbar.program import Window
 from crosstile.crossbar.wired import solver_work
 from crosstile.errors import SpecError
 from crosstile.mapping.replace import MappedNetwork
-from crosstile.nn.layer import fit_outputs
+from crosstile.nn.fit import fit_outputs
 from crosstile.specs.chip import ChipSpec
 from crosstile.study.wires import SAMPLES, steps, wire_loss, without_wires
 

@@ -24,7 +24,8 @@ from crosstile.errors import ModelError
 from crosstile.macros.engine import Conversions, Macro, Tile, bias_rows, bit_planes, build_tile, read
 from crosstile.macros.spec import ChargeDomainSpec
 from crosstile.mapping.plan import LayerShape
-from crosstile.nn.layer import InputScale, ReadState
+from crosstile.nn.layer import ReadState
+from crosstile.nn.scale import InputScale
 
 IntArray = npt.NDArray[np.int64]
 _CHUNK_ENTRIES = 12_000_000

@@ -10,7 +10,9 @@ from torch import Tensor
 from crosstile.circuits.adc import make_range
 from crosstile.crossbar.references import read_digits
 from crosstile.errors import DataError
-from crosstile.nn.layer import InputScale, MappedLayer, ideal_arrays
+from crosstile.nn.fit import ideal_arrays
+from crosstile.nn.layer import MappedLayer
+from crosstile.nn.scale import InputScale
 from crosstile.specs.chip import ChipSpec, ScaleSpec
 
 _MAX_VALUES = 2_000_000

@@ -25,6 +25,8 @@ from crosstile.crossbar.reader import Clipping, Stream
 from crosstile.crossbar.references import Sums, place_references, read_digits, segment_sums
 from crosstile.errors import ModelError
 from crosstile.mapping.plan import LayerPlan, LayerShape, Pack, plan_layer
+from crosstile.nn.fit import Fitted, fit_outputs, ideal_arrays
+from crosstile.nn.scale import InputScale
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.conditions import Conditions
 
@@ -45,69 +47,11 @@ class ReadState:
     """Compute in floating point with the original weights: the digital twin that errors are measured against."""
 
 
-@dataclass(frozen=True)
-class InputScale:
-    """How a layer's inputs become integers."""
-
-    scale: float
-    """Value of one input step."""
-    signed: bool
-    bits: int
-
-    @property
-    def magnitude_bits(self) -> int:
-        """Bits of the magnitude: the sign is one of the input bits."""
-        return max(self.bits - 1, 1) if self.signed else self.bits
-
-    @property
-    def largest(self) -> int:
-        """Largest integer."""
-        return int(2**self.magnitude_bits - 1)
-
-    def quantise(self, x: Tensor) -> Tensor:
-        """Return the integers as float32; half-way cases go to the even neighbour."""
-        lowest = -self.largest if self.signed else 0
-        return x.mul(1.0 / self.scale).round_().clamp_(lowest, self.largest)
-
-
-def fit_outputs(found: FloatArray, wanted: FloatArray, *, offset: bool) -> tuple[FloatArray, FloatArray]:
-    """Return (outputs,) gain a and offset b that minimise |a found + b - wanted|^2 over the rows; 1 and 0 where nothing is.
-
-    Args:
-        found, wanted: (n, outputs). offset: False keeps b = 0.
-    """
-    mean_found, mean_wanted = (v.mean(axis=0) if offset else np.zeros(v.shape[1]) for v in (found, wanted))
-    centred = found - mean_found
-    power = (centred**2).sum(axis=0)
-    product = (centred * (wanted - mean_wanted)).sum(axis=0)
-    usable = (power > 0) & (product > 0)
-    gain = np.where(usable, product / np.where(usable, power, 1.0), 1.0)
-    return gain, np.where(usable, mean_wanted - gain * mean_found, 0.0)
-
-
-def ideal_arrays(chip: ChipSpec) -> ChipSpec:
-    """Return the chip with ideal cells and wires, read by the same converters with evenly spaced references."""
-    ideal: ChipSpec = chip.replaced(
-        cell__effects=(), array__wires=None, compensation__rows="as_mapped", compensation__weights="as_mapped",
-        adc__references="uniform",
-    )  # fmt: skip
-    return ideal
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What was fitted to a programmed layer."""
-
-    correction: tuple[FloatArray, FloatArray] | None
-    """Gain and offset of each output, the offset in units of integer input times integer weight."""
-    references: References | None
-
-
 @dataclass
 class _Programmed:
     packs: list[PackMatrix]
-    fitted: _Fitted
-    kept: _Fitted
+    fitted: Fitted
+    kept: Fitted
     """What was fitted when the chip was programmed."""
     engines: dict[str, list[PackEngine]] = field(default_factory=dict)
 
@@ -131,16 +75,7 @@ class MappedLayer(nn.Module):
         self.first_array = 0
         self.record: dict[str, Tensor] | None = None
         self.plan: LayerPlan = plan_layer(shape, chip)
-        flat = weight.reshape(weight.shape[0], -1)
-        if not np.isfinite(flat).all():
-            raise ModelError(
-                f"layer {name!r}: weights contain {int((~np.isfinite(flat)).sum())} values that are not finite."
-            )
-        integers, scale = quantise_weights(flat, chip.weights)
-        self.weight = flat.astype(np.float32)
-        self.integers = integers.astype(np.float32)
-        self.register_buffer("weight_scale", torch.from_numpy(scale.astype(np.float32)))
-        self.register_buffer("bias", None if bias is None else bias.detach().to(torch.float32).clone())
+        self.write_weights(weight.reshape(weight.shape[0], -1), bias)
         self.calibration: npt.NDArray[np.int32] | None = None
         """(n, vector entries) integer inputs of the calibration data."""
         self._programmed: _Programmed | None = None
@@ -190,7 +125,7 @@ class MappedLayer(nn.Module):
         ``conditions`` (default: the chip's) are those under which its outputs are fitted and it is read from now on.
         """
         packs = self._build_all(seed, trial, conditions)
-        fitted = _Fitted(self._fit_outputs(packs, self.chip.compensation.outputs), self._fit_references(packs))
+        fitted = Fitted(self._fit_outputs(packs, self.chip.compensation.outputs), self._fit_references(packs))
         self._programmed = _Programmed(packs, fitted, fitted)
 
     def age(self, seed: int, trial: int, conditions: Conditions, *, recalibrate: bool) -> None:
@@ -207,7 +142,7 @@ class MappedLayer(nn.Module):
             references = self._fit_references(packs)
             kind = self.chip.compensation.outputs
             outputs = "gain" if kind == "none" and references is None else kind
-            fitted = _Fitted(self._fit_outputs(packs, outputs), references)
+            fitted = Fitted(self._fit_outputs(packs, outputs), references)
         self._programmed = _Programmed(packs, fitted, kept)
 
     def _build_all(self, seed: int, trial: int, conditions: Conditions | None) -> list[PackMatrix]:
@@ -260,6 +195,24 @@ class MappedLayer(nn.Module):
         digits = read_digits(self._calibration, self.chip, signed=scale.signed, magnitude_bits=scale.magnitude_bits)
         driven = [digits[:, self.pack_rows(pack)] for pack in self.plan.packs]
         return segment_sums(packs, ideal, driven, self.adc)
+
+    @property
+    def correction(self) -> tuple[FloatArray, FloatArray] | None:
+        """Gain and offset (outputs,) that the programmed layer's outputs are corrected with; ``None`` without."""
+        return None if self._programmed is None else self._programmed.fitted.correction
+
+    def write_weights(self, weight: FloatArray, bias: Tensor | None) -> None:
+        """Take other weights (groups * outputs, rows), for the next time that the layer is programmed."""
+        if not np.isfinite(weight).all():
+            raise ModelError(
+                f"layer {self.name!r}: weights contain {int((~np.isfinite(weight)).sum())} values that are not finite."
+            )
+        integers, scale = quantise_weights(weight, self.chip.weights)
+        device = self.weight_scale.device if hasattr(self, "weight_scale") else torch.device("cpu")
+        self.weight = weight.astype(np.float32)
+        self.integers = integers.astype(np.float32)
+        self.register_buffer("weight_scale", torch.from_numpy(scale.astype(np.float32)).to(device))
+        self.register_buffer("bias", None if bias is None else bias.detach().to(device, torch.float32).clone())
 
     @property
     def converter(self) -> AdcRange | None:

@@ -1,0 +1,1 @@
+"""Training with the errors of a chip in the forward pass."""

@@ -1,0 +1,122 @@
+"""What ``train`` and ``crosstile train`` can be told, and what of it cannot work."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from crosstile.errors import UsageError
+
+FORWARDS = ("fast", "exact")
+OPTIMISERS = ("adam", "sgd")
+SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train; the fields are the options of ``crosstile train``."""
+
+    epochs: int = 4
+    lr: float = 3e-4
+    """Learning rate at the start."""
+    optimiser: str = "adam"
+    momentum: float = 0.9
+    """Of ``sgd``; ``adam`` keeps its own averages, 0.9 and 0.999."""
+    weight_decay: float = 0.0
+    """Decoupled from the gradient with ``adam`` (AdamW), part of it with ``sgd``."""
+    schedule: str = "cosine"
+    """cosine: from ``lr`` to 0 over all steps; constant."""
+    batch: int = 64
+    chip_every: int = 8
+    """Steps until the weights are programmed into a new chip."""
+    one_chip: int | None = None
+    """Train for the chip of this number, as it would be programmed now, instead of a new one each time."""
+    forward: str = "fast"
+    """fast: everything but the converters, in single precision; exact: the simulator itself, converters and all."""
+    noise_scale: float = 1.0
+    """Factor of what the chip does to a weight and of its read noise; above 1 trains for a worse chip."""
+    clip_sigma: float | None = None
+    """After each step weights are clipped to so many standard deviations; None leaves them."""
+    learn_ranges: bool = False
+    """Train the scales of the layers' inputs, too; else they are calibrated anew each epoch, as mapping does."""
+    augment: bool = False
+    """Images only: random shifts by up to 4 pixels, and mirrored left to right or not."""
+    trials: int = 3
+    """Chips to programme for the accuracy before and after."""
+    validation_samples: int = 500
+    """Of the held-out samples, classified on one chip after each epoch; 0: none."""
+    seed: int = 0
+    device: str = "cpu"
+    digital: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> TrainOptions:
+        """Return options from names and values.
+
+        Raises:
+            UsageError: there is no option of a name.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise UsageError(f"train() has no option {name!r}{hint}; there are {', '.join(names)}.")
+        return cls(**given)
+
+
+def check(options: TrainOptions) -> None:
+    """Raise :class:`UsageError` for an option that has no meaning."""
+    for name, least in (("epochs", 1), ("batch", 1), ("chip_every", 1), ("trials", 1), ("validation_samples", 0)):
+        _whole(name, getattr(options, name), least)
+    if options.one_chip is not None:
+        _whole("one_chip", options.one_chip, 0)
+    _whole("seed", options.seed, 0)
+    if options.seed >= 2**63:
+        raise UsageError(f"--seed must be between 0 and 2^63 - 1, found {options.seed}.")
+    _number("lr", options.lr, 0.0, math.inf, open_below=True)
+    _number("momentum", options.momentum, 0.0, 1.0)
+    _number("weight_decay", options.weight_decay, 0.0, math.inf)
+    _number("noise_scale", options.noise_scale, 0.0, math.inf)
+    if options.clip_sigma is not None:
+        _number("clip_sigma", options.clip_sigma, 0.0, math.inf, open_below=True)
+    for name, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("forward", FORWARDS)):
+        if getattr(options, name) not in allowed:
+            raise UsageError(f"{_flag(name)} must be {' or '.join(allowed)}, found {getattr(options, name)!r}.")
+    if options.forward == "exact" and options.noise_scale != 1.0:
+        raise UsageError(
+            f"--noise-scale {options.noise_scale:g} needs --forward fast: the exact forward pass is the simulated chip as it is."
+        )
+    _check_device(options.device)
+
+
+def _check_device(device: str) -> None:
+    if device not in ("cpu", "cuda"):
+        raise UsageError(f"--device must be cpu or cuda, found {device!r}.")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError(
+                "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch."
+            )
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{_flag(name)} must be a whole number of at least {least}, found {value!r}.")
+
+
+def _number(name: str, value: object, low: float, high: float, *, open_below: bool = False) -> None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if good and isinstance(value, (int, float)) and low <= value < high and not (open_below and value == low):
+        return
+    bounds = f"{'above' if open_below else 'at least'} {low:g}" + ("" if math.isinf(high) else f" and below {high:g}")
+    raise UsageError(f"{_flag(name)} must be a number {bounds}, found {value!r}.")
