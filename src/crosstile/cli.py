@@ -17,6 +17,7 @@ from crosstile.cli_compare import register as register_compare
 from crosstile.cli_device import register as register_device
 from crosstile.cli_library import register as register_library
 from crosstile.cli_macro import register as register_macro
+from crosstile.cli_reproduce import register as register_reproduce
 from crosstile.cli_solve import register as register_solve
 from crosstile.cli_train import register as register_train
 from crosstile.errors import CrosstileError, OutputError, UsageError
@@ -254,7 +255,15 @@ def schema(what: Annotated[SchemaKind, typer.Argument(help="Which file to descri
     typer.echo(json.dumps(document, indent=1))
 
 
-for register in (register_library, register_compare, register_device, register_macro, register_solve, register_train):
+for register in (
+    register_library,
+    register_compare,
+    register_device,
+    register_macro,
+    register_solve,
+    register_train,
+    register_reproduce,
+):
     register(app)
 
 

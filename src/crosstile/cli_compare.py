@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crosstile.errors import CrosstileError, UsageError
+
+if TYPE_CHECKING:
+    from crosstile.comparison.designs import CompareOptions
+    from crosstile.comparison.result import Comparison
 
 
 def register(app: typer.Typer) -> None:
@@ -48,23 +52,46 @@ def compare(
     """Compare memory technologies: accuracy, errors of sums, sense margin, energy, latency and area of every design."""
     from rich.console import Console
 
-    from crosstile.comparison.designs import CompareOptions, make_designs
-    from crosstile.specs.load import load_chip
-    from crosstile.study.write import check_writable
+    from crosstile.comparison.designs import CompareOptions
 
     options = CompareOptions(
-        model=model, devices=words(devices), rows=_numbers("--rows", rows), cell_bits=_numbers("--cell-bits", cell_bits),
+        model=model, devices=words(devices), rows=numbers("--rows", rows), cell_bits=numbers("--cell-bits", cell_bits),
         active_rows=words(active_rows), references=words(references), chip=chip, data=data, weights=weights,
         data_dir=data_dir, samples=samples, trials=trials, seed=seed, batch=batch, download=not offline,
     )  # fmt: skip
-    make_designs(options, load_chip(chip))  # what cannot work is told before anything is loaded or written
-    directory = out or Path("crosstile-out") / f"{model.replace(':', '-')}-compare"
+    result = run_to_files(options, out or Path("crosstile-out") / f"{model.replace(':', '-')}-compare")
+    if as_json:
+        typer.echo(result.to_json(), nl=False)
+        return
+    from crosstile.comparison.tables import design_tables, gain_table
+
+    console = Console(highlight=False)
+    for table in (*design_tables(result), gain_table(result)):
+        console.print(table)
+    for text in result.left_out:
+        console.print(f"left out: {text}", markup=False, style="dim")
+
+
+def run_to_files(options: CompareOptions, directory: Path) -> Comparison:
+    """Run a comparison with progress, and write compare.json, compare.csv and compare.html.
+
+    Raises:
+        CrosstileError: anything that the input got wrong; then nothing is written.
+    """
+    from rich.console import Console
+
+    from crosstile.comparison.designs import make_designs
+    from crosstile.specs.load import load_chip
+    from crosstile.study.write import check_writable
+
+    make_designs(options, load_chip(options.chip))  # what cannot work is told before anything is loaded or written
     fresh = not directory.exists()
     check_writable(directory)
     console = Console(stderr=True, highlight=False)
     with console.status("loading torch"):
         from crosstile.comparison.report import render
         from crosstile.comparison.run import compare as run_comparison
+        from crosstile.comparison.run import forget
         from crosstile.files import write_all
         from crosstile.study.progress import bar
     try:
@@ -81,19 +108,11 @@ def compare(
             directory.rmdir()
         raise
     paths = {name: directory / f"compare.{name}" for name in ("json", "csv", "html")}
-    write_all({paths["json"]: result.to_json().encode(), paths["csv"]: result.to_csv().encode(),
-               paths["html"]: render(result).encode()})  # fmt: skip
-    if as_json:
-        typer.echo(result.to_json(), nl=False)
-    else:
-        from crosstile.comparison.tables import design_tables, gain_table
-
-        wide = Console(highlight=False)
-        for table in (*design_tables(result), gain_table(result)):
-            wide.print(table)
-        for text in result.left_out:
-            wide.print(f"left out: {text}", markup=False, style="dim")
+    texts = {"json": result.to_json(), "csv": result.to_csv(), "html": render(result)}
+    write_all({paths[name]: text.encode() for name, text in texts.items()})
+    forget(directory)
     console.print("wrote " + ", ".join(str(path) for path in paths.values()), soft_wrap=True, markup=False)
+    return result
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -101,7 +120,8 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _numbers(flag: str, text: str) -> tuple[int, ...]:
+def numbers(flag: str, text: str) -> tuple[int, ...]:
+    """Return whole numbers between commas."""
     try:
         return tuple(int(part) for part in words(text))
     except ValueError:

@@ -44,7 +44,7 @@ class DesignResult(Section):
     margin_a: float | None
     """The same as a current in ampere."""
     energy_j: Amount
-    """Of one sample, with cell currents measured on data."""
+    """Of one sample, with the cell currents of the digital network's activations."""
     latency_s: Amount
     area_m2: Amount
     edp_js: Amount

@@ -22,7 +22,7 @@ from crosstile.crossbar.program import Window
 from crosstile.crossbar.references import conversion_errors
 from crosstile.mapping.replace import MappedNetwork, map_network
 from crosstile.specs.load import load_chip
-from crosstile.study.analyse import analyse
+from crosstile.study.analyse import plans_by_digital_inputs
 from crosstile.study.assemble import data_info, model_info, package_version, versions
 from crosstile.study.montecarlo import count_correct, evaluate
 from crosstile.study.resume import fingerprint
@@ -72,10 +72,6 @@ class _Partial:
             waiting.write_text(json.dumps({"key": self.key, "designs": self.done}), encoding="utf-8")
             os.replace(waiting, self.path)
 
-    def clear(self) -> None:
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
 
 def compare(options: CompareOptions, *, out: Path | None = None, progress: Progress | None = None) -> Comparison:
     """Evaluate every design; the result is written by the caller.
@@ -115,8 +111,7 @@ def compare(options: CompareOptions, *, out: Path | None = None, progress: Progr
         else:
             mapped = map_network(loaded.model, design.chip, calibration, seed=options.seed)
             if design.arrays not in costs:  # references change no current
-                analysis = analyse(mapped, x[:_COST_SAMPLES])
-                costs = {design.arrays: estimate([analysis[name].plan for name in mapped.layers], design.chip)}
+                costs = {design.arrays: estimate(plans_by_digital_inputs(mapped, x[:_COST_SAMPLES]), design.chip)}
             cost = costs[design.arrays]
             done = _evaluate(design, mapped, cost, x, y, options, progress.advance)
             partial.put(design, done)
@@ -139,8 +134,12 @@ def compare(options: CompareOptions, *, out: Path | None = None, progress: Progr
         notes=NOTES,
         versions=versions(),
     )
-    partial.clear()
     return result
+
+
+def forget(directory: Path) -> None:
+    """Take away the finished designs of an interrupted comparison, once its result is written."""
+    (directory / _PARTIAL).unlink(missing_ok=True)
 
 
 def _evaluate(

@@ -12,6 +12,8 @@ from crosstile.specs.cell import CellSpec
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.yaml import parse_yaml, read_yaml
 
+_ONE = {"chips": "chip", "cells": "cell", "macros": "macro", "published": "published study"}
+
 
 def _folder(kind: str) -> Path:
     return Path(str(files("crosstile") / "library" / kind))
@@ -35,7 +37,7 @@ def find_entry(name: str | Path, kind: str) -> Path:
     names = library_names(kind)
     if text not in names:
         raise SpecError(
-            f"no {kind[:-1]} is called {text!r}; the library has {', '.join(names)}{near_match(text, names)}. "
+            f"no {_ONE[kind]} is called {text!r}; the library has {', '.join(names)}{near_match(text, names)}. "
             "A file of your own is given by its path, ending in .yaml."
         )
     return _folder(kind) / f"{text}.yaml"

@@ -121,6 +121,19 @@ def analyse(mapped: MappedNetwork, x: Tensor) -> dict[str, LayerAnalysis]:
     return found
 
 
+def plans_by_digital_inputs(mapped: MappedNetwork, x: Tensor) -> list[LayerPlan]:
+    """Return the layers' plans with the ohmic energy that the digital network's activations take on the programmed cells.
+
+    Other converters then change no energy, as they change no current of a layer with the same inputs.
+    """
+    counters = {name: layer.total_calls for name, layer in mapped.layers.items()}
+    inputs = _run(mapped, x, digital=True)
+    for name, layer in mapped.layers.items():
+        layer.total_calls = counters[name]
+    mapped.seek(0)
+    return [measured_plan(layer, inputs[name]["input"]) for name, layer in mapped.layers.items()]
+
+
 def conductance_histogram(layer: MappedLayer) -> dict[str, list[float] | list[int]]:
     """Return the histogram of a layer's cells: bin edges in siemens, counts of targets and of programmed cells."""
     edges = Window.of(layer.chip).to_siemens(histogram_edges(layer.chip))
