@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from crosstile.errors import SpecError
-from crosstile.nonidealities import AgeEffect, Levels, ProgramEffect, ReadEffect, device_factor
-from crosstile.nonidealities.stuck import StuckAt
-from crosstile.nonidealities.write_verify import WriteStatistics, WriteVerify
+from crosstile.nonidealities import Levels, life
+from crosstile.nonidealities.write_verify import WriteStatistics
 from crosstile.specs.chip import ChipSpec
 
 FloatArray = npt.NDArray[np.float64]
@@ -86,44 +85,21 @@ def program_array(
 def _program(
     targets: FloatArray, chip: ChipSpec, place: tuple[int, int, str, int], array_number: int
 ) -> ProgrammedArray:
-    layer, window = place[2], Window.of(chip)
-    conditions = chip.conditions
+    layer, window, conditions = place[2], Window.of(chip), chip.conditions
     effects = [effect for effect in chip.cell.effects if not effect.is_idle(conditions)]
     if not effects:
         return ProgrammedArray(targets, None, WriteStatistics(targets.size, targets.size, 0))
+
+    def draw(purpose: str) -> np.random.Generator:
+        return generator(*place, purpose)
+
     target_s = window.to_siemens(targets)
-    program = [e for e in effects if isinstance(e, ProgramEffect) and e.stage == "program"]
-    verify = next((e for e in effects if isinstance(e, WriteVerify)), None)
-    rng = generator(*place, "program")
-
-    def write(wanted_s: FloatArray) -> FloatArray:
-        g_s = wanted_s.copy()
-        for effect in program:
-            g_s = effect.apply(g_s, wanted_s, window.levels, rng)
-        return g_s
-
-    factor = device_factor(effects, target_s, window.levels, lambda purpose: generator(*place, purpose))
-    if verify is not None:
-        g_s, writes = verify.apply(target_s, window.levels, write, factor)
-    else:
-        aim_s = target_s if factor is None else factor * target_s
-        g_s, writes = write(aim_s), WriteStatistics(targets.size, targets.size, 0)
-    for effect in effects:
-        if isinstance(effect, AgeEffect):  # the generator's name leaves conditions out: a cell keeps its character
-            g_s = effect.age(g_s, target_s, window.levels, generator(*place, effect.kind), conditions)
-    for effect in effects:
-        if effect.stage == "fault":
-            rng = generator(*place, effect.kind)
-            if isinstance(effect, StuckAt):
-                g_s = effect.apply_to_array(g_s, window.levels, rng, array_number)
-            elif isinstance(effect, ProgramEffect):
-                g_s = effect.apply(g_s, target_s, window.levels, rng)
-    variance = None
-    for effect in effects:
-        if isinstance(effect, ReadEffect):
-            rng = generator(*place, effect.kind)
-            sigma = effect.sigma_s(g_s, target_s, window.levels, rng, conditions) / window.unit_s
-            variance = sigma**2 if variance is None else variance + sigma**2
+    g_s, writes = life.write(effects, target_s, window.levels, draw)
+    g_s = life.age(effects, g_s, target_s, window.levels, draw, conditions)
+    g_s = life.break_cells(effects, g_s, target_s, window.levels, draw, array_number)
+    variance = life.read_variance(effects, g_s, target_s, window.levels, draw, conditions)
+    if variance is not None:
+        variance = variance / window.unit_s**2
     if variance is not None and not variance.max(initial=0.0) <= _MAX_NOISE_LEVELS**2:  # catches NaN, too
         raise SpecError(
             f"layer {layer!r}: the read noise of a cell reaches {float(np.sqrt(variance.max())):.3g} levels; "

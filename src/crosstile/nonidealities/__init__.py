@@ -10,6 +10,7 @@ from crosstile.nonidealities import (
     device_variation,
     drift,
     endurance,
+    life,
     one_over_f,
     read_noise,
     relaxation,
@@ -34,8 +35,8 @@ from crosstile.specs.base import validate
 
 __all__ = [
     "EFFECTS", "AgeEffect", "DeviceEffect", "Effect", "Levels", "ProgramEffect", "ReadEffect", "build_effects",
-    "device_factor", "device_variation", "drift", "endurance", "one_over_f", "read_noise", "relaxation", "retention", "stuck",
-    "telegraph", "temperature", "variation", "write_verify",
+    "device_factor", "device_variation", "drift", "endurance", "life", "one_over_f", "read_noise", "relaxation", "retention",
+    "stuck", "telegraph", "temperature", "variation", "write_verify",
 ]  # fmt: skip
 
 

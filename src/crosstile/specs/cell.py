@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from crosstile.specs.base import Conductance, Spec
+from crosstile.specs.base import Conductance, Energy, Spec, Time
 
 
 class Sourced(Spec):
@@ -16,6 +16,29 @@ class Sourced(Spec):
     """Publication, table or figure, or the public code that the figure was read in."""
     tag: Literal["published", "derived", "assumed"]
     """published: read in the named work; derived: computed from such; assumed: chosen by us."""
+
+
+class WriteSpec(Spec):
+    """One write of a cell, and the read that checks it."""
+
+    time_s: Time | None = Field(default=None, alias="time", ge=0, le=1.0)
+    """Of one programming pulse; none where the figures' source does not say."""
+    energy_j: Energy | None = Field(default=None, alias="energy", ge=0, le=1e-3)
+    """Of one programming pulse."""
+    verify_time_s: Time = Field(default=0.0, alias="verify_time", ge=0, le=1.0)
+    """Of the read after it."""
+    verify_energy_j: Energy = Field(default=0.0, alias="verify_energy", ge=0, le=1e-3)
+    """Of the read after it."""
+
+    model_config = Spec.model_config | {"populate_by_name": True, "validate_default": False}
+
+    def energy_of(self, writes: int) -> float | None:
+        """Return the energy of so many writes with their reads in joule; ``None`` where it is not known."""
+        return None if self.energy_j is None else writes * (self.energy_j + self.verify_energy_j)
+
+    def time_of(self, writes: int) -> float | None:
+        """Return the time of so many writes with their reads, one after the other, in seconds; ``None`` where it is not known."""
+        return None if self.time_s is None else writes * (self.time_s + self.verify_time_s)
 
 
 class CellSpec(Spec):
@@ -35,6 +58,8 @@ class CellSpec(Spec):
     """Cell height (along the bit line) in feature sizes F."""
     width_f: float = Field(default=4.0, gt=0, le=1e4)
     """Cell width (along the word line) in feature sizes F."""
+    write: WriteSpec | None = None
+    """What one write takes; none where it is not known."""
     effects: tuple[Any, ...] = ()
     """Non-idealities, applied in the order of their stages and then as listed."""
     sources: dict[str, Sourced] = Field(default_factory=dict)

@@ -212,7 +212,7 @@ def assemble(options: RunOptions, found: Measured) -> Result:
     """Return the result of a run."""
     loaded, data, chip, mapped, accuracy = found.loaded, found.data, found.chip, found.mapped, found.accuracy
     writes = [matrix.writes for layer in mapped.layers.values() for matrix in layer.packs]
-    cells = sum(w.cells for w in writes)
+    cells, pulse = sum(w.cells for w in writes), chip.cell.write
     samples = next(iter(found.analysis.values())).samples
     return Result.model_validate(
         {
@@ -241,6 +241,8 @@ def assemble(options: RunOptions, found: Measured) -> Result:
                 "cells": cells,
                 "writes_per_cell": sum(w.writes for w in writes) / cells,
                 "unconverged_share": sum(w.unconverged for w in writes) / cells,
+                "energy_j": None if pulse is None else pulse.energy_of(sum(w.writes for w in writes)),
+                "serial_time_s": None if pulse is None else pulse.time_of(sum(w.writes for w in writes)),
             },
             "references": _references(loaded, data, chip, found.cost["components"]),
             "timings": {name: round(seconds, 4) for name, seconds in found.seconds.items()},

@@ -347,6 +347,10 @@ class Programming(Section):
     writes_per_cell: Amount
     unconverged_share: Share
     """Cells that write-and-verify left outside its tolerance."""
+    energy_j: Amount | None = None
+    """Of all writes of one chip and the reads that check them; null where the cell's description does not say."""
+    serial_time_s: Amount | None = None
+    """The same as a time, one cell after the other; cells that are written side by side take less."""
 
 
 class Reference(Section):
