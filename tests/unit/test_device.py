@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import crosstile as ct
 from crosstile.devices.device import Device
-from crosstile.errors import DataError
+from crosstile.errors import DataError, SpecError
 from crosstile.specs.load import library_names, load_cell
 
 YEAR = 31557600.0
@@ -79,6 +80,30 @@ def test_heat_opens_the_off_state() -> None:
     cells = device.program(np.full(1_000, device.cell.g_off_s), np.random.default_rng(6))
     means = [device.conductance(cells, temperature_k=k).mean() for k in (300.0, 350.0, 400.0)]
     assert means[0] < means[1] < means[2]
+
+
+def test_currents_follow_the_law_of_the_description() -> None:
+    cell = load_cell("reram-hfox")
+    g, v = 20e-6, np.array([-0.3, 0.0, 0.2])
+    np.testing.assert_allclose(Device(cell).current(g, v), g * v)
+    sinh = Device(cell.replaced(current={"sinh": 0.25}))
+    np.testing.assert_allclose(sinh.current(g, v), g * 0.25 * np.sinh(v / 0.25), rtol=1e-12)
+    cubic = Device(cell.replaced(current={"polynomial": [0.0, 2.0]}))
+    np.testing.assert_allclose(cubic.current(g, v), g * (v + 2.0 * v**3), rtol=1e-12)
+    with pytest.raises(SpecError, match="give one of sinh"):
+        cell.replaced(current={})
+
+
+def test_a_network_takes_nonlinear_cells_at_one_voltage_only() -> None:
+    chip = ct.load_chip("reram-8b")
+    cell = chip.cell.replaced(current={"sinh": 0.25})
+    assert chip.replaced(cell=cell).cell.current is not None
+    for changes in (
+        {"inputs__dac_bits": 2},
+        {"array__wires": {"word_line": {"resistance_ohm": 1.0}, "bit_line": {"resistance_ohm": 1.0}}},
+    ):
+        with pytest.raises(SpecError, match="not proportional to its voltage"):
+            chip.replaced(cell=cell, **changes)
 
 
 @pytest.mark.parametrize("target", [[-1e-6], [np.nan], [np.inf]])

@@ -13,7 +13,7 @@ from crosstile.crossbar.program import Window
 from crosstile.crossbar.wired import solver_work
 from crosstile.errors import SpecError
 from crosstile.mapping.replace import MappedNetwork
-from crosstile.nn.fit import fit_outputs
+from crosstile.nn.fit import fit_layer, fit_outputs
 from crosstile.specs.chip import ChipSpec
 from crosstile.study.wires import SAMPLES, steps, wire_loss, without_wires
 
@@ -131,7 +131,18 @@ def test_read_noise_behind_wires_has_the_variance_of_the_circuit() -> None:
     np.testing.assert_allclose(found, wanted, rtol=5 * (2 / 4000) ** 0.5)
 
 
-@pytest.mark.parametrize("kind", ["gain", "gain_offset"])
+def test_one_gain_of_a_layer_is_least_squares_over_all_outputs() -> None:
+    rng = np.random.default_rng(8)
+    found, wanted, scale = rng.normal(size=(40, 6)), rng.normal(size=(40, 6)), rng.uniform(0.1, 3, 6)
+    wanted += 1.7 * found
+    weighted = [(values * scale).ravel() for values in (found, wanted)]
+    assert fit_layer(found, wanted, scale) == pytest.approx(
+        np.linalg.lstsq(weighted[0][:, None], weighted[1], rcond=None)[0][0]
+    )
+    assert fit_layer(np.zeros((3, 2)), np.ones((3, 2)), np.ones(2)) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["layer_gain", "gain", "gain_offset"])
 def test_output_gain_takes_back_a_loss(kind: str) -> None:
     x, model = inputs(200), network()
     plain = error(ct.map(model, chip(), calibration=x), model, x)

@@ -112,6 +112,11 @@ class Device:
         )
         return g_s if variance is None else g_s + np.sqrt(variance) * generator.standard_normal(g_s.shape)
 
+    def current(self, g_s: npt.ArrayLike, voltage_v: npt.ArrayLike) -> FloatArray:
+        """Return the currents in ampere of conductances at voltages, shapes that broadcast; by the cell's law, or Ohm's."""
+        g, v = np.asarray(g_s, dtype=np.float64), np.asarray(voltage_v, dtype=np.float64)
+        return g * v if self.cell.current is None else np.asarray(self.cell.current.law().current(v, g))
+
     @staticmethod
     def _draw(key: int) -> Draw:
         from crosstile.crossbar.program import generator

@@ -28,6 +28,17 @@ def fit_outputs(found: FloatArray, wanted: FloatArray, *, offset: bool) -> tuple
     return gain, np.where(usable, mean_wanted - gain * mean_found, 0.0)
 
 
+def fit_layer(found: FloatArray, wanted: FloatArray, scale: FloatArray) -> float:
+    """Return the one gain a that minimises |s (a found - wanted)|^2 over rows and outputs; 1 where none is positive.
+
+    Args:
+        found, wanted: (n, outputs). scale: (outputs,) s, what a unit of each output stands for.
+    """
+    power = float(((found * scale) ** 2).sum())
+    product = float((found * wanted * scale**2).sum())
+    return product / power if power > 0 and product > 0 else 1.0
+
+
 def ideal_arrays(chip: ChipSpec) -> ChipSpec:
     """Return the chip with ideal cells and wires, read by the same converters with evenly spaced references."""
     ideal: ChipSpec = chip.replaced(

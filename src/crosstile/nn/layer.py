@@ -25,7 +25,7 @@ from crosstile.crossbar.reader import Clipping, Stream
 from crosstile.crossbar.references import Sums, place_references, read_digits, segment_sums
 from crosstile.errors import ModelError
 from crosstile.mapping.plan import LayerPlan, LayerShape, Pack, plan_layer
-from crosstile.nn.fit import Fitted, fit_outputs, ideal_arrays
+from crosstile.nn.fit import Fitted, fit_layer, fit_outputs, ideal_arrays
 from crosstile.nn.scale import InputScale
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.conditions import Conditions
@@ -169,16 +169,18 @@ class MappedLayer(nn.Module):
         """
         if kind == "none":
             return None
-        gains, offsets = [], []
         bits, step = self.scale.magnitude_bits, self.chip.inputs.dac_bits
+        found, wanted = [], []
         for pack, matrix in zip(self.plan.packs, packs, strict=True):
             x = self._calibration[:, self.pack_rows(pack)].astype(np.float64)
             folded = collapse(matrix, pack.rows, 2**bits - 1, step, -(-bits // step))
-            found = x @ np.sum([part.astype(np.float64) for part in folded.matrices], axis=0)
-            gain, offset = fit_outputs(found, x @ self.pack_weights(pack), offset=kind == "gain_offset")
-            gains.append(gain)
-            offsets.append(offset)
-        return np.concatenate(gains), np.concatenate(offsets)
+            found.append(x @ np.sum([part.astype(np.float64) for part in folded.matrices], axis=0))
+            wanted.append(x @ self.pack_weights(pack))
+        sums, aims = np.concatenate(found, axis=1), np.concatenate(wanted, axis=1)
+        if kind == "layer_gain":
+            gain = fit_layer(sums, aims, self.weight_scale.cpu().numpy().astype(np.float64))
+            return np.full(sums.shape[1], gain), np.zeros(sums.shape[1])
+        return fit_outputs(sums, aims, offset=kind == "gain_offset")
 
     def _fit_references(self, packs: list[PackMatrix]) -> References | None:
         """Return the reference levels that the programmed arrays call for; ``None`` where they are evenly spaced."""

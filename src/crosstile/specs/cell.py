@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from crosstile.specs.base import Conductance, Energy, Spec, Time
+from crosstile.specs.base import Conductance, Energy, Spec, Time, Voltage
+
+if TYPE_CHECKING:
+    from crosstile.circuits.cell_models import Cell
 
 
 class Sourced(Spec):
@@ -41,6 +44,29 @@ class WriteSpec(Spec):
         return None if self.time_s is None else writes * (self.time_s + self.verify_time_s)
 
 
+class CurrentSpec(Spec):
+    """How the current grows with the voltage: I = g v0 sinh(v / v0), or I = g (v + a2 v^2 + a3 v^3 + ...)."""
+
+    sinh_v0_v: Voltage | None = Field(default=None, alias="sinh", gt=0, le=100)
+    """v0 of the sinh law."""
+    polynomial: tuple[float, ...] | None = Field(default=None, min_length=1, max_length=8)
+    """a2, a3 ... in powers of 1/V."""
+
+    model_config = Spec.model_config | {"populate_by_name": True}
+
+    @model_validator(mode="after")
+    def _one_law(self) -> CurrentSpec:
+        if (self.sinh_v0_v is None) == (self.polynomial is None):
+            raise ValueError("give one of sinh (v0, such as 0.4 V) and polynomial (a2, a3 ...)")
+        return self
+
+    def law(self) -> Cell:
+        """Return the law for :mod:`crosstile.circuits.nonlinear`."""
+        from crosstile.circuits.cell_models import Polynomial, Sinh
+
+        return Sinh(self.sinh_v0_v) if self.sinh_v0_v is not None else Polynomial(self.polynomial or ())
+
+
 class CellSpec(Spec):
     """One memory technology in one measured set of figures."""
 
@@ -60,6 +86,8 @@ class CellSpec(Spec):
     """Cell width (along the word line) in feature sizes F."""
     write: WriteSpec | None = None
     """What one write takes; none where it is not known."""
+    current: CurrentSpec | None = None
+    """Law of the current; none: proportional to the voltage. g is then the conductance at small voltages."""
     effects: tuple[Any, ...] = ()
     """Non-idealities, applied in the order of their stages and then as listed."""
     sources: dict[str, Sourced] = Field(default_factory=dict)

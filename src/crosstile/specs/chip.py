@@ -225,6 +225,12 @@ class ChipSpec(Spec):
         except SpecError as error:
             raise ValueError(str(error)) from None
         self._check_compensation()
+        if self.cell.current is not None and (self.inputs.dac_bits > 1 or not (self.wires is None or self.wires.ideal)):
+            raise ValueError(
+                f"cell {self.cell.name!r} has a current that is not proportional to its voltage; a network then needs reads at "
+                "one voltage (inputs.dac_bits: 1) and ideal wires, or a cell without current. One array with wires is "
+                "solved by crosstile.circuits.nonlinear"
+            )
         return self
 
     def _check_compensation(self) -> None:
