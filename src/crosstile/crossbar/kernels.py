@@ -100,20 +100,25 @@ def build_tables(matrix: Any, tables: Any) -> None:
 
 
 @_jit
-def _look_up(s: Any, gain: Any, codes: Any, group: Any, first_position: Any, clips: Any) -> None:
-    """Replace sums by the codes of their positions on the grid of reference levels; see :mod:`crosstile.circuits.adc`."""
-    lo = np.float32(first_position)
-    hi = np.float32(first_position + codes.shape[1] - 1)
+def _look_up(s: Any, gain: Any, codes: Any, place: Any, lo: Any, hi: Any, first: int, clips: Any) -> None:
+    """Replace sums by the codes of their positions on the grid of reference levels; see :mod:`crosstile.circuits.adc`.
+
+    Args:
+        s: (n,) sums of the columns from ``first`` on, replaced.
+        gain: positions per unit of sum, by column. codes: all groups of codes, one behind the other.
+        place: int32, by column, where position 0 of its group stands in ``codes``.
+        lo, hi: float32, first and last position. clips: (n,) counts of clipped positions, added to.
+    """
     for c in range(len(s)):
-        position = np.rint(s[c] * gain[c])
+        position = np.rint(s[c] * gain[first + c])
         kept = min(max(position, lo), hi)
         clips[c] += np.int32(position != kept)
-        s[c] = codes[group[c], np.int64(kept) - first_position]
+        s[c] = codes[place[first + c] + np.int32(kept)]
 
 
 @_jit
 def read_tables(
-    planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, codes: Any, group: Any, first_position: Any,
+    planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, codes: Any, place: Any, ends: Any,
     weights: Any, totals: Any, clipped: Any,
 ) -> None:  # fmt: skip
     """Read all planes, convert and shift-add: totals (n, C) += weights[p] * code.
@@ -123,9 +128,9 @@ def read_tables(
         tables: (C / BLOCK, G, 256, BLOCK) float32.
         gain: (C,) float32; with ``codes``, positions per unit of sum.
         lowest, highest: code limits.
-        codes: (groups, positions) float32 code of each position; of no groups for evenly spaced references.
-        group: (C,) int64 row of ``codes`` of each column.
-        first_position: position of the first column of ``codes``.
+        codes: float32 code of each position, all groups one behind the other; empty for evenly spaced references.
+        place: (C,) int32 where position 0 of a column's group stands in ``codes``.
+        ends: (first, last) position.
         weights: (P, C) signed factor of each plane and column, in the type of ``totals``.
         totals: (n, C), added to.
         clipped: (C,) int64, counts of clipped codes, added to.
@@ -135,7 +140,8 @@ def read_tables(
     clips = np.empty(BLOCK, np.int32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
-    uneven = codes.shape[0] > 0
+    uneven = len(codes) > 0
+    low_end, high_end = np.float32(ends[0]), np.float32(ends[1])
     for b in range(tables.shape[0]):
         table = tables[b]
         first = b * BLOCK
@@ -150,7 +156,7 @@ def read_tables(
                     for c in range(BLOCK):
                         s[c] += row[c]
                 if uneven:
-                    _look_up(s, gain[first:], codes, group[first:], first_position, clips)
+                    _look_up(s, gain, codes, place, low_end, high_end, first, clips)
                     for c in range(BLOCK):
                         totals[v, first + c] += weights[p, first + c] * s[c]
                     continue
@@ -177,8 +183,8 @@ def read_tables_noisy(
     lowest: Any,
     highest: Any,
     codes: Any,
-    group: Any,
-    first_position: Any,
+    place: Any,
+    ends: Any,
     weights: Any,
     totals: Any,
     clipped: Any,
@@ -202,7 +208,8 @@ def read_tables_noisy(
     lo = np.float32(lowest)
     hi = np.float32(highest)
     by_state = variance_tables.shape[0] > 0
-    uneven = codes.shape[0] > 0
+    uneven = len(codes) > 0
+    low_end, high_end = np.float32(ends[0]), np.float32(ends[1])
     for b in range(tables.shape[0]):
         table = tables[b]
         first = b * BLOCK
@@ -242,7 +249,7 @@ def read_tables_noisy(
                 if uneven:
                     for c in range(BLOCK):
                         s[c] = s[c] + sigma[c] * noise[c]
-                    _look_up(s, gain[first:], codes, group[first:], first_position, clips)
+                    _look_up(s, gain, codes, place, low_end, high_end, first, clips)
                     for c in range(BLOCK):
                         totals[v, first + c] += weights[p, first + c] * s[c]
                     continue
@@ -270,7 +277,7 @@ def _tiled(values: Any, rows: int) -> Any:
 
 @_jit
 def convert_sums(
-    sums: Any, columns: int, gain: Any, lowest: Any, highest: Any, codes: Any, group: Any, first_position: Any,
+    sums: Any, columns: int, gain: Any, lowest: Any, highest: Any, codes: Any, place: Any, ends: Any,
     weights: Any, totals: Any, clipped: Any,
 ) -> None:  # fmt: skip
     """Convert one plane of sums and shift-add: totals += weights * code.
@@ -278,7 +285,7 @@ def convert_sums(
     Args:
         sums, totals: (n * columns,) in row order.
         gain, weights: (columns,).
-        codes, group, first_position: as for :func:`read_tables`; group (columns,).
+        codes, place, ends: as for :func:`read_tables`; place (columns,).
         clipped: (columns,) int64, counts of clipped codes, added to.
     """
     n = len(sums) // columns
@@ -287,14 +294,15 @@ def convert_sums(
     clips = np.zeros(rows * columns, np.int32)
     lo = np.float32(lowest)
     hi = np.float32(highest)
-    uneven = codes.shape[0] > 0
-    groups = _tiled(group, rows)
+    uneven = len(codes) > 0
+    low_end, high_end = np.float32(ends[0]), np.float32(ends[1])
+    places = _tiled(place, rows)
     for start in range(0, n, rows):
         base = start * columns
         if uneven:
             size = min(rows, n - start) * columns
             s = sums[base : base + size].astype(np.float32)
-            _look_up(s, gains, codes, groups, first_position, clips)
+            _look_up(s, gains, codes, places, low_end, high_end, 0, clips)
             for i in range(size):
                 totals[base + i] += factors[i] * s[i]
             continue
@@ -321,8 +329,8 @@ def convert_sums_noisy(
     lowest: Any,
     highest: Any,
     codes: Any,
-    group: Any,
-    first_position: Any,
+    place: Any,
+    ends: Any,
     weights: Any,
     totals: Any,
     clipped: Any,
@@ -343,8 +351,9 @@ def convert_sums_noisy(
     lo = np.float32(lowest)
     hi = np.float32(highest)
     shared = variance.shape[1] == 1
-    uneven = codes.shape[0] > 0
-    groups = _tiled(group, rows)
+    uneven = len(codes) > 0
+    low_end, high_end = np.float32(ends[0]), np.float32(ends[1])
+    places = _tiled(place, rows)
     for start in range(0, n, rows):
         base = start * columns
         count = min(rows, n - start)
@@ -372,7 +381,7 @@ def convert_sums_noisy(
             noisy = np.empty(size, np.float32)
             for i in range(size):
                 noisy[i] = np.float32(sums[base + i]) + sigma[i] * noise[i]
-            _look_up(noisy, gains, codes, groups, first_position, clips)
+            _look_up(noisy, gains, codes, places, low_end, high_end, 0, clips)
             for i in range(size):
                 total[i] += factors[i] * noisy[i]
             continue

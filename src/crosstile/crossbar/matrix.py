@@ -313,16 +313,17 @@ def column_gains(pack: PackMatrix, adc: AdcRange) -> npt.NDArray[np.float32]:
 
 def column_codes(
     pack: PackMatrix, adc: AdcRange
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], int]:  # fmt: skip
-    """Return the codes of positions (groups, positions), the group of each column, and the first position.
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], tuple[int, int]]:  # fmt: skip
+    """Return the codes of all positions, group behind group; where position 0 of each column's group is; first and last position.
 
-    Unit columns have a group of their own, evenly spaced. There are no groups where all references are evenly spaced.
+    Unit columns have a group of their own, evenly spaced. There are no codes where all references are evenly spaced.
     """
     columns = pack.columns + pack.unit_columns
     if adc.references is None:
-        return np.zeros((0, 0), dtype=np.float32), np.zeros(columns, dtype=np.int64), 0
+        return np.zeros(0, dtype=np.float32), np.zeros(columns, dtype=np.int32), (0, 0)
     references = adc.references
-    even = references.even(adc.lowest, adc.highest)
+    table = np.concatenate([references.codes, references.even(adc.lowest, adc.highest)[None]])
     group = np.arange(len(pack.column_slice)).repeat(pack.outputs)
     units = np.full(pack.unit_columns, len(pack.column_slice))
-    return np.concatenate([references.codes, even[None]]), np.concatenate([group, units]), references.lowest
+    place = np.concatenate([group, units]) * table.shape[1] - references.lowest
+    return np.ascontiguousarray(table).ravel(), place.astype(np.int32), (references.lowest, references.highest)

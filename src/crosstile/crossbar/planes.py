@@ -154,11 +154,11 @@ def _convert_torch(reader: PackReader, read: _Read, totals: Tensor) -> None:
     if adc.references is None:
         kept = codes.clamp(adc.lowest, adc.highest)
     else:
-        kept = codes.clamp(reader.first_position, reader.first_position + reader.codes.shape[1] - 1)
+        kept = codes.clamp(*reader.ends)
     reader.count((codes != kept).sum(dim=0).cpu().numpy(), len(sums))
     if adc.references is not None:
-        table, group = torch.from_numpy(reader.codes).to(device), torch.from_numpy(reader.group).to(device)
-        kept = table[group, kept.to(torch.int64) - reader.first_position]
+        table, place = torch.from_numpy(reader.codes).to(device), torch.from_numpy(reader.place).to(device)
+        kept = table[place.to(torch.int64) + kept.to(torch.int64)]
     totals += (read.weight * torch.from_numpy(read.segment.sign)).to(device=device, dtype=totals.dtype) * kept
 
 
@@ -175,7 +175,7 @@ def _convert_cpu(reader: PackReader, read: _Read, totals: Tensor) -> None:
         flat, into = source[part].reshape(-1), total[part].reshape(-1)
         if read.variance is None:
             kernels.convert_sums(
-                flat, columns, reader.gain, adc.lowest, adc.highest, reader.codes, reader.group, reader.first_position,
+                flat, columns, reader.gain, adc.lowest, adc.highest, reader.codes, reader.place, reader.ends,
                 weights, into, clipped,
             )  # fmt: skip
         else:
@@ -183,8 +183,8 @@ def _convert_cpu(reader: PackReader, read: _Read, totals: Tensor) -> None:
             first = np.uint64(read.first_counter + read.counter_step * part.start)
             kernels.convert_sums_noisy(
                 flat, columns, variance[part], root, np.uint64(read.key), first, np.uint64(read.counter_step),
-                quantile_table(), reader.gain, adc.lowest, adc.highest, reader.codes, reader.group,
-                reader.first_position, weights, into, clipped,
+                quantile_table(), reader.gain, adc.lowest, adc.highest, reader.codes, reader.place, reader.ends,
+                weights, into, clipped,
             )  # fmt: skip
         counts.append(clipped)
 

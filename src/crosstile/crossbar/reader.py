@@ -70,7 +70,7 @@ class PackReader:
         self.pack, self.chip, self.adc, self.device = pack, chip, adc, device
         self.magnitude_bits = magnitude_bits
         self.gain = column_gains(pack, adc)
-        self.codes, self.group, self.first_position = column_codes(pack, adc)
+        self.codes, self.place, self.ends = column_codes(pack, adc)
         if adc.references is not None:
             self.gain = self.gain * np.float32(adc.references.steps)
         steps = 1.0 / np.asarray(adc.gain, dtype=np.float64)

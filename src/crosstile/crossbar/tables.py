@@ -37,8 +37,10 @@ def read(
     n = len(phases[0][1])
     totals = np.zeros((n, padded), dtype=reader.totals_dtype)
     powers = np.exp2(np.arange(bits))
-    gain, group = _pad(reader.gain, padded), np.zeros(padded, dtype=np.int64)
-    group[: len(reader.group)] = reader.group
+    gain, place = _pad(reader.gain, padded), np.zeros(padded, dtype=np.int32)
+    place[: len(reader.place)] = reader.place
+    if len(reader.codes):  # padding is looked up, too
+        place[len(reader.place) :] = -reader.ends[0]
     corrections = np.zeros((n, pack.outputs))
     for segment in pack.segments:
         depth = -(-len(segment.rows) // 8) * 8
@@ -71,8 +73,8 @@ def read(
                         adc.lowest,
                         adc.highest,
                         reader.codes,
-                        group,
-                        reader.first_position,
+                        place,
+                        reader.ends,
                         weights,
                         totals[part],
                         counts,
@@ -81,7 +83,7 @@ def read(
                     kernels.read_tables_noisy(
                         planes, tables, variance_tables, scale, population_table(), key,
                         np.uint64(stream.first_vector + part.start), quantile_table(),
-                        gain, adc.lowest, adc.highest, reader.codes, group, reader.first_position,
+                        gain, adc.lowest, adc.highest, reader.codes, place, reader.ends,
                         weights, totals[part], counts,
                     )  # fmt: skip
                 clipped.append(counts)
