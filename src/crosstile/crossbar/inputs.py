@@ -153,14 +153,16 @@ class ConvInputs:
         if part is None or values.device.type != "cpu":
             squares = _gather(self.vectors(values), rows).to(torch.float64).square()
             return squares.sum(dim=1).to(torch.float32)
-        from crosstile.crossbar import kernels
+        from crosstile.crossbar import convert_kernels
 
         batch, channels, height, width = values.shape
         pixels = values.permute(0, 2, 3, 1).contiguous().numpy().reshape(-1, channels)
         joined = torch.empty((batch, 1, height, width), dtype=torch.float64)
         out = joined.numpy().reshape(-1)
         in_chunks(
-            len(out), lambda s: kernels.sum_squares(pixels[s], part.start, part.stop, largest, out[s]), size=16384
+            len(out),
+            lambda s: convert_kernels.sum_squares(pixels[s], part.start, part.stop, largest, out[s]),
+            size=16384,
         )
         return self._window_sum(joined).to(torch.float32)
 

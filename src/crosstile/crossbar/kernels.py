@@ -23,12 +23,13 @@ BLOCK: Final = 64
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _jit(function: _F) -> _F:
+def jit(function: _F) -> _F:
+    """Compile without reassociation or contraction, so that every path rounds alike."""
     compiled = numba.njit(cache=True, nogil=True, fastmath=False, boundscheck=False, error_model="numpy")(function)
     return cast(_F, compiled)
 
 
-@_jit
+@jit
 def mix64(z: Any) -> Any:
     """SplitMix64's finaliser."""
     z = np.uint64(z) + np.uint64(0x9E3779B97F4A7C15)
@@ -37,7 +38,7 @@ def mix64(z: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-@_jit
+@jit
 def hash32(low: Any, high: Any, column: Any) -> Any:
     """32 random bits of a column, from the two halves of a 64-bit state."""
     h = np.uint32(low + np.uint32(column) * np.uint32(0x9E3779B9))
@@ -47,7 +48,7 @@ def hash32(low: Any, high: Any, column: Any) -> Any:
     return np.uint32(h ^ (h >> np.uint32(15)))
 
 
-@_jit
+@jit
 def pack_planes(x: Any, rows: Any, shift: int, planes: Any, first_plane: int) -> None:
     """Gather and transpose bits into look-up indices.
 
@@ -76,7 +77,7 @@ def pack_planes(x: Any, rows: Any, shift: int, planes: Any, first_plane: int) ->
                 planes[v, first_plane + p, g] = np.uint8((w >> np.uint64(8 * p)) & np.uint64(255))
 
 
-@_jit
+@jit
 def sum_rows(x: Any, rows: Any, factor: Any, out: Any) -> None:
     """Add ``factor`` times the sum of the given columns of x (n, K) to out (n,)."""
     for v in range(x.shape[0]):
@@ -86,7 +87,7 @@ def sum_rows(x: Any, rows: Any, factor: Any, out: Any) -> None:
         out[v] += factor * total
 
 
-@_jit
+@jit
 def build_tables(matrix: Any, tables: Any) -> None:
     """Sums of all 256 subsets of each 8 rows: matrix (8 G, C) -> tables (C / BLOCK, G, 256, BLOCK) float32."""
     for b in range(tables.shape[0]):
@@ -99,8 +100,8 @@ def build_tables(matrix: Any, tables: Any) -> None:
                         tables[b, g, (1 << k) + i, c] = tables[b, g, i, c] + matrix[8 * g + k, b * BLOCK + c]
 
 
-@_jit
-def _look_up(s: Any, gain: Any, codes: Any, place: Any, lo: Any, hi: Any, first: int, clips: Any) -> None:
+@jit
+def look_up(s: Any, gain: Any, codes: Any, place: Any, lo: Any, hi: Any, first: int, clips: Any) -> None:
     """Replace sums by the codes of their positions on the grid of reference levels; see :mod:`crosstile.circuits.adc`.
 
     Args:
@@ -116,7 +117,7 @@ def _look_up(s: Any, gain: Any, codes: Any, place: Any, lo: Any, hi: Any, first:
         s[c] = codes[place[first + c] + np.int32(kept)]
 
 
-@_jit
+@jit
 def read_tables(
     planes: Any, tables: Any, gain: Any, lowest: Any, highest: Any, codes: Any, place: Any, ends: Any,
     weights: Any, totals: Any, clipped: Any,
@@ -156,7 +157,7 @@ def read_tables(
                     for c in range(BLOCK):
                         s[c] += row[c]
                 if uneven:
-                    _look_up(s, gain, codes, place, low_end, high_end, first, clips)
+                    look_up(s, gain, codes, place, low_end, high_end, first, clips)
                     for c in range(BLOCK):
                         totals[v, first + c] += weights[p, first + c] * s[c]
                     continue
@@ -169,7 +170,7 @@ def read_tables(
             clipped[first + c] += clips[c]
 
 
-@_jit
+@jit
 def read_tables_noisy(
     planes: Any,
     tables: Any,
@@ -249,7 +250,7 @@ def read_tables_noisy(
                 if uneven:
                     for c in range(BLOCK):
                         s[c] = s[c] + sigma[c] * noise[c]
-                    _look_up(s, gain, codes, place, low_end, high_end, first, clips)
+                    look_up(s, gain, codes, place, low_end, high_end, first, clips)
                     for c in range(BLOCK):
                         totals[v, first + c] += weights[p, first + c] * s[c]
                     continue
@@ -260,179 +261,3 @@ def read_tables_noisy(
                     totals[v, first + c] += weights[p, first + c] * kept
         for c in range(BLOCK):
             clipped[first + c] += clips[c]
-
-
-_TILE: Final = 4096
-"""Elements that the conversion kernels handle at once: short rows would leave vector units idle."""
-
-
-@_jit
-def _tiled(values: Any, rows: int) -> Any:
-    out = np.empty(rows * len(values), values.dtype)
-    for i in range(rows):
-        for c in range(len(values)):
-            out[i * len(values) + c] = values[c]
-    return out
-
-
-@_jit
-def convert_sums(
-    sums: Any, columns: int, gain: Any, lowest: Any, highest: Any, codes: Any, place: Any, ends: Any,
-    weights: Any, totals: Any, clipped: Any,
-) -> None:  # fmt: skip
-    """Convert one plane of sums and shift-add: totals += weights * code.
-
-    Args:
-        sums, totals: (n * columns,) in row order.
-        gain, weights: (columns,).
-        codes, place, ends: as for :func:`read_tables`; place (columns,).
-        clipped: (columns,) int64, counts of clipped codes, added to.
-    """
-    n = len(sums) // columns
-    rows = max(1, _TILE // columns)
-    gains, factors = _tiled(gain, rows), _tiled(weights, rows)
-    clips = np.zeros(rows * columns, np.int32)
-    lo = np.float32(lowest)
-    hi = np.float32(highest)
-    uneven = len(codes) > 0
-    low_end, high_end = np.float32(ends[0]), np.float32(ends[1])
-    places = _tiled(place, rows)
-    for start in range(0, n, rows):
-        base = start * columns
-        if uneven:
-            size = min(rows, n - start) * columns
-            s = sums[base : base + size].astype(np.float32)
-            _look_up(s, gains, codes, places, low_end, high_end, 0, clips)
-            for i in range(size):
-                totals[base + i] += factors[i] * s[i]
-            continue
-        for i in range(min(rows, n - start) * columns):
-            code = np.rint(np.float32(sums[base + i]) * gains[i])
-            kept = min(max(code, lo), hi)
-            clips[i] += np.int32(code != kept)
-            totals[base + i] += factors[i] * kept
-    for i in range(rows * columns):
-        clipped[i % columns] += clips[i]
-
-
-@_jit
-def convert_sums_noisy(
-    sums: Any,
-    columns: int,
-    variance: Any,
-    root_scale: Any,
-    key: Any,
-    first_counter: Any,
-    counter_step: Any,
-    quantiles: Any,
-    gain: Any,
-    lowest: Any,
-    highest: Any,
-    codes: Any,
-    place: Any,
-    ends: Any,
-    weights: Any,
-    totals: Any,
-    clipped: Any,
-) -> None:
-    """As :func:`convert_sums` with read noise of standard deviation sqrt(variance) * root_scale.
-
-    Args:
-        variance: (n, columns) or (n, 1) float32.
-        first_counter, counter_step: uint64; vector v uses the counter ``first_counter + v * counter_step``.
-    """
-    n = len(sums) // columns
-    rows = max(1, _TILE // columns)
-    gains, factors = _tiled(gain, rows), _tiled(weights, rows)
-    clips = np.zeros(rows * columns, np.int32)
-    sigma = np.empty(rows * columns, np.float32)
-    noise = np.empty(rows * columns, np.float32)
-    hashed = np.empty(rows * columns, np.uint32)
-    lo = np.float32(lowest)
-    hi = np.float32(highest)
-    shared = variance.shape[1] == 1
-    uneven = len(codes) > 0
-    low_end, high_end = np.float32(ends[0]), np.float32(ends[1])
-    places = _tiled(place, rows)
-    for start in range(0, n, rows):
-        base = start * columns
-        count = min(rows, n - start)
-        for r in range(count):
-            v = start + r
-            state = mix64(key ^ mix64(first_counter + np.uint64(v) * counter_step))
-            low = np.uint32(state & np.uint64(0xFFFFFFFF))
-            high = np.uint32(state >> np.uint64(32))
-            for c in range(columns):
-                hashed[r * columns + c] = hash32(low, high, c)
-            if shared:
-                root = np.sqrt(variance[v, 0])
-                for c in range(columns):
-                    sigma[r * columns + c] = root * root_scale[c]
-            else:
-                for c in range(columns):
-                    sigma[r * columns + c] = np.sqrt(variance[v, c]) * root_scale[c]
-        size = count * columns
-        # Table look-ups in a loop of their own: beside them the arithmetic would not be vectorised.
-        for i in range(size):
-            h = hashed[i]
-            noise[i] = quantiles[h & np.uint32(4095)] + quantiles[(h >> np.uint32(16)) & np.uint32(4095)]
-        total = totals[base : base + size]
-        if uneven:
-            noisy = np.empty(size, np.float32)
-            for i in range(size):
-                noisy[i] = np.float32(sums[base + i]) + sigma[i] * noise[i]
-            _look_up(noisy, gains, codes, places, low_end, high_end, 0, clips)
-            for i in range(size):
-                total[i] += factors[i] * noisy[i]
-            continue
-        s = sums[base : base + size]
-        for i in range(size):
-            code = np.rint((np.float32(s[i]) + sigma[i] * noise[i]) * gains[i])
-            kept = min(max(code, lo), hi)
-            clips[i] += np.int32(code != kept)
-            total[i] += factors[i] * kept
-    for i in range(rows * columns):
-        clipped[i % columns] += clips[i]
-
-
-@_jit
-def decode(totals: Any, coefficients: Any, outputs: int, corrections: Any, out: Any) -> None:
-    """Join shift-added codes of slices and polarities in double precision.
-
-    Args:
-        totals: (n, columns) shift-added codes; column groups of ``outputs`` columns follow each other.
-        coefficients: (groups,) float64.
-        corrections: (n, outputs) float64, or of no rows when there are none.
-        out: (n, outputs) float32, written.
-    """
-    corrected = corrections.shape[0] > 0
-    line = np.empty(outputs, np.float64)
-    for v in range(totals.shape[0]):
-        for j in range(outputs):
-            line[j] = corrections[v, j] if corrected else 0.0
-        for group in range(len(coefficients)):
-            factor = coefficients[group]
-            first = group * outputs
-            for j in range(outputs):
-                line[j] += factor * np.float64(totals[v, first + j])
-        for j in range(outputs):
-            out[v, j] = np.float32(line[j])
-
-
-@_jit
-def sum_squares(x: Any, first: int, last: int, largest: int, out: Any) -> None:
-    """Sum of squared digits up to ``largest`` over channels: x (pixels, channels) float32, out (pixels,) float64."""
-    if largest * largest * (last - first) < 2**31:  # narrow integers fill more vector lanes
-        for i in range(x.shape[0]):
-            small = np.int32(0)
-            for c in range(first, last):
-                narrow = np.int32(x[i, c])
-                small += narrow * narrow
-            out[i] = np.float64(small)
-    else:
-        for i in range(x.shape[0]):
-            total = np.int64(0)
-            for c in range(first, last):
-                digit = np.int64(x[i, c])
-                total += digit * digit
-            out[i] = np.float64(total)

@@ -163,7 +163,7 @@ def _convert_torch(reader: PackReader, read: _Read, totals: Tensor) -> None:
 
 
 def _convert_cpu(reader: PackReader, read: _Read, totals: Tensor) -> None:
-    from crosstile.crossbar import kernels
+    from crosstile.crossbar import convert_kernels
 
     adc, total, columns = reader.adc, totals.numpy(), read.sums.shape[1]
     source = read.sums.contiguous().numpy()
@@ -174,14 +174,14 @@ def _convert_cpu(reader: PackReader, read: _Read, totals: Tensor) -> None:
         clipped = np.zeros(columns, dtype=np.int64)
         flat, into = source[part].reshape(-1), total[part].reshape(-1)
         if read.variance is None:
-            kernels.convert_sums(
+            convert_kernels.convert_sums(
                 flat, columns, reader.gain, adc.lowest, adc.highest, reader.codes, reader.place, reader.ends,
                 weights, into, clipped,
             )  # fmt: skip
         else:
             variance, root = (tensor.numpy() for tensor in read.variance)
             first = np.uint64(read.first_counter + read.counter_step * part.start)
-            kernels.convert_sums_noisy(
+            convert_kernels.convert_sums_noisy(
                 flat, columns, variance[part], root, np.uint64(read.key), first, np.uint64(read.counter_step),
                 quantile_table(), reader.gain, adc.lowest, adc.highest, reader.codes, reader.place, reader.ends,
                 weights, into, clipped,

@@ -139,14 +139,14 @@ class PackReader:
         """Join shift-added codes (n, columns) with the row-sum corrections (n, outputs); returns float32."""
         outputs = self.pack.outputs
         if totals.device.type == "cpu":
-            from crosstile.crossbar import kernels
+            from crosstile.crossbar import convert_kernels
 
             out = torch.empty((len(totals), outputs), dtype=torch.float32)
             fixed = np.zeros((0, outputs)) if corrections is None else corrections.numpy()
             source, target = totals.numpy(), out.numpy()
             in_chunks(
                 len(source),
-                lambda part: kernels.decode(
+                lambda part: convert_kernels.decode(
                     source[part], self.coefficient, outputs, fixed[part] if len(fixed) else fixed, target[part]
                 ),
                 size=8192,

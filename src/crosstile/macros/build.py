@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +18,8 @@ from crosstile.macros.spec import ChargeDomainSpec
 from crosstile.mapping.bypass import check_nothing_bypasses
 from crosstile.mapping.calibrate import input_scale
 from crosstile.mapping.capture import LayerCall, capture, run_hooked
-from crosstile.mapping.fold import fold_norms, get_parent
+from crosstile.mapping.fold import fold_norms
+from crosstile.mapping.modules import frozen_copy, replace_modules
 from crosstile.mapping.replace import check_batch
 from crosstile.nn.layer import ReadState
 from crosstile.specs.chip import ScaleSpec, WeightSpec
@@ -103,15 +103,7 @@ def map_to_macro(
     """
     say = progress or (lambda _: None)
     check_batch(calibration, "calibration data")
-    try:
-        network = copy.deepcopy(model).to("cpu").eval()
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(f"the network cannot be copied: {error}") from error
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    x = calibration.cpu()
-    if x.is_floating_point():
-        network, x = network.float(), x.float()
+    network, x = frozen_copy(model, calibration)
     say("capture")
     seen = capture(network, x[:8], digital)
     if fold_norms(network, seen, x[:8]):
@@ -121,13 +113,7 @@ def map_to_macro(
     followed = _followed_by_relu(network, list(mapped), x[:_RELU_SAMPLES])
     say("calibrate")
     _calibrate(network, mapped, followed, x)
-    for name, module in list(network.named_modules(remove_duplicate=False)):
-        if module in mapped:
-            if not name:
-                network = mapped[module]
-                break
-            parent, leaf = get_parent(network, name)
-            setattr(parent, leaf, mapped[module])
+    network = replace_modules(network, mapped)
     result = MacroNetwork(network, {layer.name: layer for layer in mapped.values()}, spec, seed)
     say("program")
     result.program(0)

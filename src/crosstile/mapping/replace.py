@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ from crosstile.errors import DataError, ModelError
 from crosstile.mapping.bypass import check_nothing_bypasses
 from crosstile.mapping.calibrate import input_scale, set_converter
 from crosstile.mapping.capture import Capture, LayerCall, capture, run_hooked
-from crosstile.mapping.fold import fold_norms, get_parent
+from crosstile.mapping.fold import fold_norms
+from crosstile.mapping.modules import frozen_copy, replace_modules
 from crosstile.mapping.plan import LayerPlan
 from crosstile.nn.conv import MappedConv1d, MappedConv2d
 from crosstile.nn.layer import MappedLayer, ReadState
@@ -108,17 +108,6 @@ def _mapped_layer(call: LayerCall, chip: ChipSpec) -> MappedLayer:
     return kind(call.name, shape, weight, module.bias, chip, module)
 
 
-def _put(network: nn.Module, mapped: dict[nn.Module, MappedLayer]) -> nn.Module:
-    """Replace modules wherever they are used, under each of their names; returns the network."""
-    for name, module in list(network.named_modules(remove_duplicate=False)):
-        if module in mapped:
-            if not name:
-                return mapped[module]
-            parent, leaf = get_parent(network, name)
-            setattr(parent, leaf, mapped[module])
-    return network
-
-
 def check_batch(x: Tensor, what: str) -> None:
     """Raise :class:`DataError` for an empty batch or values that are not finite."""
     if x.dim() < 2 or x.shape[0] == 0:
@@ -153,15 +142,7 @@ def map_network(
     """
     say = progress or (lambda _: None)
     check_batch(calibration, "calibration data")
-    try:
-        network = copy.deepcopy(model).to("cpu").eval()
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(f"the network cannot be copied: {error}") from error
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    x = calibration.cpu()
-    if x.is_floating_point():
-        network, x = network.float(), x.float()
+    network, x = frozen_copy(model, calibration)
     say("capture")
     seen = capture(network, x[:8], digital)
     folded = fold_norms(network, seen, x[:8])
@@ -173,7 +154,9 @@ def map_network(
     for layer in mapped.values():
         layer.first_array = arrays
         arrays += layer.plan.arrays
-    result = MappedNetwork(_put(network, mapped), {layer.name: layer for layer in mapped.values()}, chip, seed)
+    result = MappedNetwork(
+        replace_modules(network, mapped), {layer.name: layer for layer in mapped.values()}, chip, seed
+    )
     result.folded, result.digital = folded, tuple(digital)
     say("program")
     result.program(0, progress=lambda name: say(f"program {name}"))

@@ -8,7 +8,7 @@ layers are :class:`crosstile.training.layers.TrainedLayer`; this is the one that
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from crosstile.errors import ModelError
 from crosstile.mapping.calibrate import set_converter
 from crosstile.mapping.capture import capture, run_hooked
-from crosstile.mapping.fold import get_parent
+from crosstile.mapping.modules import evaluation_copy, replace_modules
 from crosstile.mapping.replace import MappedNetwork, map_network
 from crosstile.nn.layer import MappedLayer
 from crosstile.nn.scale import InputScale
@@ -36,10 +36,7 @@ def float_copy(model: nn.Module) -> nn.Module:
     Raises:
         ModelError: it cannot be copied.
     """
-    try:
-        return copy.deepcopy(model).to("cpu").float().eval()
-    except (RuntimeError, TypeError) as error:
-        raise ModelError(f"the network cannot be copied: {error}") from error
+    return evaluation_copy(model).float()
 
 
 def apply_ranges(mapped: MappedNetwork, ranges: dict[str, InputScale], calibration: Tensor, trial: int = 0) -> None:
@@ -112,7 +109,7 @@ class TrainingNetwork:
             )
             if norm is not None:
                 instead[twins[norm]] = nn.Identity()
-        self.network = _replaced(network, instead).eval()
+        self.network = replace_modules(network, instead).eval()
         self.network.to(self.device)
 
     def parameters(self) -> list[nn.Parameter]:
@@ -180,15 +177,3 @@ class TrainingNetwork:
         if self.options.clip_sigma is not None:
             for layer in self.layers.values():
                 layer.clip(self.options.clip_sigma)
-
-
-def _replaced(network: nn.Module, instead: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Put modules in the place of others wherever these are used, under each of their names; returns the network."""
-    names: Sequence[tuple[str, nn.Module]] = list(network.named_modules(remove_duplicate=False))
-    for name, module in names:
-        if module in instead:
-            if not name:
-                return instead[module]
-            parent, leaf = get_parent(network, name)
-            setattr(parent, leaf, instead[module])
-    return network
