@@ -226,6 +226,7 @@ def test_the_command_writes_three_files(call: Call, tmp_path: Path) -> None:
         (("--devices", "nix"), "no cell is called 'nix'"),
         (("--references", "none"), "--references"),
         (("--chip", "nix"), "no chip is called 'nix'"),
+        (("--chip", "analog-8b"), "stores continuous weights"),
         (("--active-rows", "1/7"), "no whole number"),
     ],
 )

@@ -113,6 +113,11 @@ def make_designs(options: CompareOptions, template: ChipSpec) -> tuple[list[Desi
         SpecError: a cell that does not exist, or a chip that cannot work.
     """
     _check(options)
+    if template.weights.continuous:
+        raise UsageError(
+            f"--chip: {template.name} stores continuous weights, but a comparison exchanges the bits of a cell; name a chip "
+            "that stores digits, such as compare-7nm."
+        )
     shares = [parse_share(text) for text in options.active_rows]
     designs: list[Design] = []
     left_out: list[str] = []

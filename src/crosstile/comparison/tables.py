@@ -34,16 +34,16 @@ def design_tables(result: Comparison) -> tuple[Table, Table]:
     """Return accuracy and cost, and errors of sums; one line for all references of the same arrays."""
     kinds = list(dict.fromkeys(one.references for one in result.designs))
     title = Text(
-        f"{result.model.name} on {result.data.samples} samples of {result.data.name}, {result.trials} chips; "
-        f"digital {100 * result.digital:.1f} %, quantised {100 * result.quantised:.1f} %"
+        f"Accuracy in per cent: {result.model.name} on {result.data.samples} samples of {result.data.name}, "
+        f"{result.trials} chips; digital {100 * result.digital:.1f}, quantised {100 * result.quantised:.1f}"
     )
     accuracy, errors = _table(title), _table(Text("Wrong codes in per cent, and sense margin"))
-    for table, what in ((accuracy, "accuracy %"), (errors, "wrong %")):
-        table.add_column("device")
+    for table in (accuracy, errors):
+        table.add_column("device", no_wrap=True)
         for name in ("rows", "b", "active"):
             table.add_column(name, justify="right")
         for kind in kinds:
-            table.add_column(f"{what}\n{kind}", justify="right", no_wrap=True)
+            table.add_column(kind, justify="right", no_wrap=True)
     for table, names in ((accuracy, ("energy", "latency")), (errors, ("margin\nsteps", "margin", "area"))):
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
