@@ -41,10 +41,10 @@ def design_tables(result: Comparison) -> tuple[Table, Table]:
     for table in (accuracy, errors):
         table.add_column("device", no_wrap=True)
         for name in ("rows", "b", "active"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for kind in kinds:
             table.add_column(kind, justify="right", no_wrap=True)
-    for table, names in ((accuracy, ("energy", "latency")), (errors, ("margin\nsteps", "margin", "area"))):
+    for table, names in ((accuracy, ("energy", "latency")), (errors, ("margin\nsteps", "area"))):
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
     for group in grouped(result):
@@ -57,7 +57,7 @@ def design_tables(result: Comparison) -> tuple[Table, Table]:
         errors.add_row(
             *arrays, *(f"{100 * group[kind].wrong_codes:.3g}" if kind in group else "-" for kind in kinds),
             "-" if one.margin_steps is None else f"{one.margin_steps:.2f}",
-            "-" if one.margin_a is None else format_quantity(one.margin_a, "A", 3), format_quantity(one.area_m2, "m2", 3),
+            format_quantity(one.area_m2, "m2", 3),
         )  # fmt: skip
     return accuracy, errors
 
