@@ -40,7 +40,7 @@ def design_tables(result: Comparison) -> tuple[Table, Table]:
     accuracy, errors = _table(title), _table(Text("Wrong codes in per cent, and sense margin"))
     for table in (accuracy, errors):
         table.add_column("device", no_wrap=True)
-        for name in ("rows", "b", "active"):
+        for name in ("rows", "b", "act"):
             table.add_column(name, justify="right", no_wrap=True)
         for kind in kinds:
             table.add_column(kind, justify="right", no_wrap=True)
@@ -51,7 +51,7 @@ def design_tables(result: Comparison) -> tuple[Table, Table]:
         one = next(iter(group.values()))
         arrays = (Text(one.device), str(one.rows), str(one.cell_bits), share_text(one.active_share))
         accuracy.add_row(
-            *arrays, *(accuracy_with_interval(group[kind]) if kind in group else "-" for kind in kinds),
+            *arrays, *(accuracy_with_interval(group[kind]).replace(" ", "") if kind in group else "-" for kind in kinds),
             format_quantity(one.energy_j, "J", 3), format_quantity(one.latency_s, "s", 3),
         )  # fmt: skip
         errors.add_row(
