@@ -166,7 +166,11 @@ def test_corrupt_weights_and_data_are_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     words = ["run", "lenet5", "--trials", "40", "--out", str(tmp_path)]
-    process = subprocess.Popen([*CROSSTILE, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*CROSSTILE, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # Shells start what runs in the background with SIGINT ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     partial = tmp_path / "partial.json"
     deadline = time.monotonic() + 120
     while not partial.exists() and time.monotonic() < deadline:
