@@ -56,6 +56,9 @@ def _grid(result: Comparison, field: str, title: str, factor: float, *, log: boo
     gap_x, gap_y = 0.05, 0.14
     wide, high = (1 - gap_x * (len(rows) - 1)) / len(rows), (1 - gap_y * (len(bits) - 1)) / len(bits)
     told: set[str] = set()
+    legend = {"x": 1.015, "y": 1, "xanchor": "left", "font": {"size": 12}, "tracegroupgap": 0}
+    kinds = {one.references for one in result.designs}
+    height = max(90 + 260 * len(bits), 60 + 25 * len(colours) * len(kinds))  # the legend has a line for each
     for i, bit in enumerate(bits):
         for j, row in enumerate(rows):
             number = i * len(rows) + j + 1
@@ -98,7 +101,7 @@ def _grid(result: Comparison, field: str, title: str, factor: float, *, log: boo
                          "hovertemplate": "%{customdata[0]}<br>%{customdata[1]}<br>%{customdata[2]} a sample<extra></extra>"}
                     )  # fmt: skip
                     told.add(name)
-    return {"data": data, "layout": layout(90 + 260 * len(bits), right=210, annotations=notes, **axes)}
+    return {"data": data, "layout": layout(height, right=210, annotations=notes, legend=legend, **axes)}
 
 
 def _energy(result: Comparison) -> Figure:
