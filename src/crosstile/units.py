@@ -42,24 +42,28 @@ _PER_SECTION: Final = {"m": 1.0, "cm": 1e-2}
 # One over a temperature; the number before it may be a ratio.
 _PER_KELVIN: Final = {"/K": 1.0, "%/K": 0.01, "ppm/K": 1e-6}
 
+# Bits or bytes in a second; prefixes are decimal here, as makers of links count.
+_PER_SECOND: Final = {"bit/s": 1.0, "B/s": 8.0}
+
 _AREA: Final = {"m2": 1.0, "cm2": 1e-4, "mm2": 1e-6, "um2": 1e-12, "µm2": 1e-12, "nm2": 1e-18}
 
 _EXAMPLE: Final = {
     "conductance": "25 uS", "resistance": "10 kohm", "voltage": "0.2 V", "current": "1 uA", "time": "100 ns",
     "frequency": "1.2 GHz", "energy": "1.67 pJ", "power": "2 mW", "capacitance": "50 fF",
     "temperature": "300 K", "length": "32 nm", "information": "64 KB", "ratio": "5 %", "area": "0.0012 mm2",
-    "resistivity": "2.2 uohm cm", "temperature coefficient": "0.0039 /K",
+    "resistivity": "2.2 uohm cm", "temperature coefficient": "0.0039 /K", "data rate": "25.6 GB/s",
 }  # fmt: skip
 
 SI_SYMBOL: Final = {
     "conductance": "S", "resistance": "ohm", "voltage": "V", "current": "A", "time": "s", "frequency": "Hz",
     "energy": "J", "power": "W", "capacitance": "F", "temperature": "K", "length": "m", "information": "bit",
     "ratio": "", "area": "m2", "resistivity": "ohm m", "temperature coefficient": "/K",
+    "data rate": "bit/s",
 }  # fmt: skip
 
 _QUANTITY: Final = re.compile(
     r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*"
-    r"([A-Za-zµμ]*(?:ohm|Ω)(?:\s+|\s?[.·]\s?)c?m|(?:%|ppm)?\s?/\s?K|[A-Za-zµμΩ%]*[A-Za-zµμΩ%2]?)\s*"
+    r"([A-Za-zµμ]*(?:ohm|Ω)(?:\s+|\s?[.·]\s?)c?m|(?:%|ppm)?\s?/\s?K|[A-Za-zµμ]*(?:bit|B)/s|[A-Za-zµμΩ%]*[A-Za-zµμΩ%2]?)\s*"
 )
 
 
@@ -70,6 +74,10 @@ def _lookup(symbol: str) -> tuple[str, float] | None:
         return _PLAIN[symbol]
     if symbol.endswith("K") and "/" in symbol:
         return "temperature coefficient", _PER_KELVIN["".join(symbol.split())]
+    if symbol.endswith("/s"):
+        unit = next(unit for unit in _PER_SECOND if symbol.endswith(unit))
+        prefix = _PREFIX.get(symbol[: len(symbol) - len(unit)])
+        return None if prefix is None else ("data rate", prefix * _PER_SECOND[unit])
     first, *second = re.split(r"[\s.·]+", symbol)
     if second:
         found = _lookup(first)

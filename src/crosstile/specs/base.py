@@ -65,6 +65,7 @@ Area = Annotated[float, _quantity("area")]
 Resistivity = Annotated[float, _quantity("resistivity")]
 TemperatureCoefficient = Annotated[float, _quantity("temperature coefficient")]
 Bits = Annotated[float, _quantity("information")]
+DataRate = Annotated[float, _quantity("data rate")]
 Ratio = Annotated[float, _quantity("ratio")]
 
 

@@ -12,7 +12,7 @@ from crosstile.specs.cell import CellSpec
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.yaml import parse_yaml, read_yaml
 
-_ONE = {"chips": "chip", "cells": "cell", "macros": "macro", "published": "published study"}
+_ONE = {"chips": "chip", "cells": "cell", "macros": "macro", "published": "published study", "packages": "package"}
 
 
 def _folder(kind: str) -> Path:
