@@ -1,4 +1,4 @@
-"""``crosstile reproduce``: published results beside ours."""
+"""``crosstile reproduce``: published results beside ours, one subcommand a study."""
 
 from __future__ import annotations
 
@@ -11,16 +11,41 @@ import typer
 from crosstile.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from crosstile.comparison.result import Comparison
+
+studies = typer.Typer(
+    add_completion=False, rich_markup_mode=None, help="Print what publications claim beside what Crosstile finds."
+)
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print claims and findings as JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command("reproduce")(reproduce)
+    """Add the commands to the command line."""
+    studies.callback(invoke_without_command=True)(listing)
+    studies.command("memory-technologies")(memory_technologies)
+    studies.command("isaac")(isaac)
+    app.add_typer(studies, name="reproduce")
 
 
-def reproduce(
-    study: Annotated[str | None, typer.Argument(help="Which study; without it, what there is.")] = None,
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def listing(context: typer.Context) -> None:
+    """Print what publications claim beside what Crosstile finds, with every difference of set-up."""
+    if context.invoked_subcommand is not None:
+        return
+    from crosstile.reproduce.published import load_study, study_names
+
+    for name in study_names():
+        _console().print(f"{name}: {load_study(name).work}", markup=False, soft_wrap=True)
+
+
+def memory_technologies(
     model: Annotated[str, typer.Option(help="The network; the published one by default.")] = "resnet20",
     data: Annotated[str | None, typer.Option(help="The data set; default: that of the network.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A state dict for the network.")] = None,
@@ -34,23 +59,16 @@ def reproduce(
         Path | None, typer.Option("--from", help="Use this compare.json of an earlier run, and run nothing.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the comparison.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print claims and findings as JSON.")] = False,
+    as_json: JsonOpt = False,
 ) -> None:
-    """Print what a publication claims beside what Crosstile finds, with every difference of set-up."""
-    from rich.console import Console
-
-    from crosstile.reproduce.published import load_study, study_names
-
-    console = Console(highlight=False)
-    if study is None:
-        for name in study_names():
-            console.print(f"{name}: {load_study(name).work}", markup=False, soft_wrap=True)
-        return
-    published = load_study(study)
+    """SRAM, FeFET, ReRAM and SOT-MRAM at 7 nm: ranking, fewer active rows, custom reference levels."""
     from crosstile.cli_compare import numbers, run_to_files
     from crosstile.comparison.result import Comparison
+    from crosstile.comparison.tables import design_tables, gain_table
     from crosstile.reproduce.memory_technologies import findings, options
+    from crosstile.reproduce.published import findings_document, load_study, show_findings
 
+    published = load_study("memory-technologies")
     if earlier is not None:
         result = Comparison.from_json(earlier)
     else:
@@ -64,34 +82,36 @@ def reproduce(
                 model, data=data, weights=weights, data_dir=data_dir, samples=samples, trials=trials, seed=seed,
                 cell_bits=numbers("--cell-bits", cell_bits), download=not offline,
             ),
-            out or Path("crosstile-out") / f"{study}-{model.replace(':', '-')}",
+            out or Path("crosstile-out") / f"memory-technologies-{model.replace(':', '-')}",
         )  # fmt: skip
     found = findings(result, published)
     if as_json:
-        document = {
-            "study": published.name, "work": published.work, "command": result.command,
-            "findings": [vars(one) for one in found], "differences": list(published.differences),
-        }  # fmt: skip
-        typer.echo(json.dumps(document, indent=1, allow_nan=False))
+        typer.echo(json.dumps(findings_document(published, result.command, found), indent=1, allow_nan=False))
         return
-    _show(console, result)
-    console.print(f"\nPublished: {published.work} (read: {published.seen})", markup=False, soft_wrap=True)
-    for one in found:
-        same = {True: "same direction", False: "NOT the same direction", None: "not told apart by these designs"}
-        console.print(f"\n- {one.published}", markup=False, style="bold", soft_wrap=True)
-        console.print(f"  ours: {one.ours}", markup=False, soft_wrap=True)
-        console.print(f"  {same[one.same_direction]}", markup=False)
-    console.print("\nWhat differs:", style="bold")
-    for text in (*published.differences, f"Run: {result.model.name}, {result.data.samples} samples of {result.data.name}, "
-                 f"{result.trials} chips, {result.weight_bits}-bit weights, {result.input_bits}-bit inputs."):  # fmt: skip
-        console.print(f"- {text}", markup=False, soft_wrap=True)
-
-
-def _show(console: object, result: Comparison) -> None:
-    from rich.console import Console
-
-    from crosstile.comparison.tables import design_tables, gain_table
-
-    assert isinstance(console, Console)
+    console = _console()
     for table in (*design_tables(result), gain_table(result)):
         console.print(table)
+    show_findings(console, published, found, [_run_of(result)])
+
+
+def _run_of(result: Comparison) -> str:
+    return (
+        f"Run: {result.model.name}, {result.data.samples} samples of {result.data.name}, {result.trials} chips, "
+        f"{result.weight_bits}-bit weights, {result.input_bits}-bit inputs."
+    )
+
+
+def isaac(as_json: JsonOpt = False) -> None:
+    """ISAAC: the component table summed to tile and chip, and its efficiencies."""
+    from crosstile.reproduce.isaac import bill_table, findings
+    from crosstile.reproduce.published import findings_document, load_study, show_findings
+
+    published = load_study("isaac")
+    found = findings(published)
+    if as_json:
+        document = findings_document(published, "crosstile reproduce isaac", found)
+        typer.echo(json.dumps(document, indent=1, allow_nan=False))
+        return
+    console = _console()
+    console.print(bill_table())
+    show_findings(console, published, found)

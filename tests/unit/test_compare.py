@@ -241,7 +241,7 @@ def test_bad_words_write_nothing(call: Call, tmp_path: Path, words: tuple[str, .
 
 def test_every_published_claim_stands_beside_ours(small: Comparison) -> None:
     study = load_study("memory-technologies")
-    assert study_names() == ["memory-technologies"]
+    assert "memory-technologies" in study_names()
     found = findings(small, study)
     for claim in study.claims.values():
         assert any(claim.text in one.published for one in found), claim.text
@@ -263,4 +263,4 @@ def test_reproduce_from_an_earlier_run(call: Call, tmp_path: Path, small: Compar
     code, _, errors = call("reproduce", "memory-technologies")
     assert (code, "--weights" in errors) == (2, True)
     code, _, errors = call("reproduce", "nix")
-    assert (code, "no published study" in errors) == (2, True)
+    assert (code, "No such command 'nix'" in errors) == (2, True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from crosstile.comparison.designs import CompareOptions
 from crosstile.comparison.result import Comparison, DesignResult, gains
-from crosstile.reproduce.published import PublishedStudy
+from crosstile.reproduce.published import Finding, PublishedStudy
 
 DEVICES = ("sram-8t-7nm", "fefet-7nm", "reram-7nm", "sot-mram-7nm")
 
@@ -33,16 +32,6 @@ def options(
         model=model, devices=DEVICES, rows=(32, 64, 128), cell_bits=tuple(cell_bits), active_rows=("1", "1/4"),
         data=data, weights=weights, data_dir=data_dir, samples=samples, trials=trials, seed=seed, download=download,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One claim and what we find."""
-
-    published: str
-    ours: str
-    same_direction: bool | None
-    """``None`` where our designs cannot tell."""
 
 
 def _ranking(designs: Sequence[DesignResult], field: str = "accuracy") -> list[tuple[str, float]]:
