@@ -20,6 +20,7 @@ from crosstile.cli_macro import register as register_macro
 from crosstile.cli_reproduce import register as register_reproduce
 from crosstile.cli_solve import register as register_solve
 from crosstile.cli_train import register as register_train
+from crosstile.cli_validate import register as register_validate
 from crosstile.errors import CrosstileError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ for register in (
     register_solve,
     register_train,
     register_reproduce,
+    register_validate,
 ):
     register(app)
 

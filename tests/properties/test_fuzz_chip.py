@@ -120,7 +120,8 @@ def sources() -> list[str]:
     texts = []
     for name in library_names("chips"):
         data = yaml.safe_load(chip_yaml(name))
-        cell = yaml.safe_load(_library_cell(data["cell"]))
+        named = isinstance(data["cell"], str)
+        cell = yaml.safe_load(_library_cell(data["cell"])) if named else data["cell"]
         for key in ("sources", "limits", "description"):
             cell.pop(key, None)
         for key in ("description", "references", "notes"):

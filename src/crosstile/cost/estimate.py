@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from crosstile.cost.charges import charge
 from crosstile.cost.installed import Installed, install, notes_of
-from crosstile.cost.latency import LayerTime, layer_time, pipelined_latency, read_cycle
+from crosstile.cost.latency import LayerTime, layer_time, pipelined_latency
+from crosstile.cost.peak import peak_of, units_of
 from crosstile.cost.report import ComponentCost, CostReport, LayerCost
 from crosstile.errors import SpecError
-from crosstile.mapping.plan import LayerPlan, LayerShape, plan_layer
+from crosstile.mapping.plan import LayerPlan
 from crosstile.specs.chip import ChipSpec
 
 LEAKAGE = "leakage"
@@ -56,10 +57,9 @@ def estimate(plans: Sequence[LayerPlan], chip: ChipSpec) -> CostReport:
     components = _components(parts, layers, counts, areas_m2, leakage_w, energy_j, area_m2)
     ops = 2 * sum(plan.shape.macs for plan in plans)
     delay_s = latency_s if serial else pipelined_s
-    peak_tops, peak_w = _peak(chip, parts, units["array"], leakage_w)
+    peak = peak_of(chip, parts, units)
     factor = None if chip.weights.bits is None else chip.inputs.bits * chip.weights.bits / 64.0
     tops_per_w, tops_per_mm2 = ops / energy_j * 1e-12, ops / held_s * 1e-12 / (area_m2 * 1e6)
-    peak_per_w, peak_per_mm2 = peak_tops / peak_w, peak_tops / (area_m2 * 1e6)
     notes = notes_of(chip, parts)
     bases = sorted({plan.activity.energy_basis for plan in plans} - {"measured"})
     notes += [f"cell energy is {basis}" for basis in bases]
@@ -80,14 +80,14 @@ def estimate(plans: Sequence[LayerPlan], chip: ChipSpec) -> CostReport:
         edap_jsm2=energy_j * delay_s * area_m2,
         tops_per_w=tops_per_w,
         tops_per_mm2=tops_per_mm2,
-        tops_per_w_peak=peak_per_w,
-        tops_per_mm2_peak=peak_per_mm2,
-        tops_peak=peak_tops,
+        tops_per_w_peak=peak.tops_per_w,
+        tops_per_mm2_peak=peak.tops_per_mm2,
+        tops_peak=peak.tops,
         bit_factor=factor,
         tops_per_w_8b=None if factor is None else tops_per_w * factor,
         tops_per_mm2_8b=None if factor is None else tops_per_mm2 * factor,
-        tops_per_w_peak_8b=None if factor is None else peak_per_w * factor,
-        tops_per_mm2_peak_8b=None if factor is None else peak_per_mm2 * factor,
+        tops_per_w_peak_8b=None if factor is None else peak.tops_per_w * factor,
+        tops_per_mm2_peak_8b=None if factor is None else peak.tops_per_mm2 * factor,
         arrays_used=arrays,
         arrays_built=units["array"],
         tiles_needed=math.ceil(arrays / chip.hardware.arrays_per_tile),
@@ -109,13 +109,7 @@ def _units(chip: ChipSpec, arrays: int) -> dict[str, int]:
             f"and needs {needed} tiles of {hardware.arrays_per_tile} arrays; "
             f"set tiles to {needed} or more, or to null."
         )
-    tiles = hardware.tiles or needed
-    return {
-        "array": tiles * hardware.arrays_per_tile,
-        "macro": tiles * hardware.macros_per_tile,
-        "tile": tiles,
-        "chip": 1,
-    }
+    return units_of(chip, hardware.tiles or needed)
 
 
 def _layer(
@@ -181,13 +175,3 @@ def _components(
     own_j, name = spent[LEAKAGE], LEAKAGE
     total = ComponentCost(name, name, name, 1, own_j, own_j / energy_j, 0.0, 0.0, leakage_w, source, "derived")
     return (*lines, total)
-
-
-def _peak(chip: ChipSpec, parts: tuple[Installed, ...], arrays: int, leakage_w: float) -> tuple[float, float]:
-    """Return (TOPS, watts) when every array is full and reads back to back; no chip I/O, no stalls."""
-    rows, outputs = chip.array.rows, chip.outputs_per_array
-    full = plan_layer(LayerShape("peak", "linear", rows, 1, outputs, 1, 1, rows, outputs, False), chip)
-    cycle_s, _, _ = read_cycle(full, chip, parts)
-    vector_s = full.activity.reads_in_series * cycle_s
-    energy_j = sum(charge(part, full, chip, first=False, last=False) for part in parts)
-    return arrays * 2.0 * rows * outputs / vector_s * 1e-12, arrays * energy_j / vector_s + leakage_w

@@ -22,9 +22,23 @@ class Request:
     rows: int | None = None
     """Rows of the array that the component belongs to."""
     columns: int | None = None
+    active_rows: int | None = None
+    """Rows that one read drives; ``None``: all."""
+    input_bits: int | None = None
+    """Bits of an input that one read applies."""
+    weight_bits: int | None = None
+    """Bits of a weight that stand side by side."""
+    cells_per_column: int = 1
+    """SRAM holds a bit a cell: a column of b bits is b cells side by side. Analog memories: 1."""
+    columns_per_adc: int | None = None
+    length_m: float | None = None
+    capacitance_f: float | None = None
+    vdd_v: float | None = None
+    """Supply of the chip; ``None``: figures are scaled between nodes at one and the same supply."""
     cell_area_f2: float = 16.0
     """Area of a cell in squares of the node."""
     read_time_s: float | None = None
+    read_voltage_v: float | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class Figures:
     access_bits: int = 1
     busy_power_w: float | None = None
     """Power when busy as the source prints it; used in the hardware table only."""
+    cell_energy_factor: float = 1.0
+    """What the ohmic energy of the activity record is multiplied by, for cells without an energy of their own."""
     notes: tuple[str, ...] = field(default=())
 
 

@@ -25,6 +25,8 @@ class Installed:
     count: float
     """Instances per unit; below 1 when several units share one."""
     figures: Figures
+    width_bits: int | None
+    """Operand width of an adder, where it has one."""
     source: str
     tag: str
 
@@ -49,6 +51,16 @@ def accumulator_bits(chip: ChipSpec) -> int:
     return adc_bits(chip) + chip.inputs.bits + (chip.weights.bits or 0)
 
 
+def operand_bits(chip: ChipSpec) -> int:
+    """Return the width of the products that a digital array adds: the bits of a weight (1 for a continuous one)."""
+    return chip.weights.bits or 1
+
+
+def trees_per_output(chip: ChipSpec, width_bits: int) -> int:
+    """Return the adder trees of ``width_bits`` that one output takes: as many as its weight has groups of so many bits."""
+    return math.ceil(operand_bits(chip) / width_bits)
+
+
 def install(chip: ChipSpec) -> tuple[Installed, ...]:
     """Resolve every component of ``chip``; a component in a role it cannot fill raises :class:`SpecError`."""
     hardware, rows, columns = chip.hardware, chip.array.rows, chip.array.columns
@@ -67,17 +79,27 @@ def install(chip: ChipSpec) -> tuple[Installed, ...]:
                 f"{', '.join(component.roles)}, not for {role}; choose another component or another role."
             )
         bits = {"adc": adc_bits(chip), "dac": chip.inputs.dac_bits}.get(role)
-        for what, given in (("width", use.width_bits), ("capacity", use.capacity_bits)):
-            if given is not None and what not in component.scaling:
+        given_settings = {
+            "width": use.width_bits, "capacity": use.capacity_bits, "length": use.length_m, "capacitance": use.capacitance_f,
+        }  # fmt: skip
+        for what, given in given_settings.items():
+            if given is not None and what not in component.takes:
                 raise SpecError(
                     f"chip {chip.name!r}: hardware.components.{key}: {use.component} has no {what} to scale "
                     f"with; remove {what}, or replace its energy and area."
                 )
-        width = use.width_bits or (accumulator_bits(chip) if "width" in component.scaling else None)
+        width = use.width_bits
+        if width is None and "width" in component.takes:
+            width = operand_bits(chip) if role == "adder_tree" else accumulator_bits(chip)
         request = Request(
             node_m=hardware.node_m, bits=bits, width_bits=width, capacity_bits=use.capacity_bits,
             rate_hz=use.rate_hz, rows=rows, columns=columns,
             cell_area_f2=chip.cell.height_f * chip.cell.width_f, read_time_s=chip.array.read_time_s,
+            read_voltage_v=chip.array.read_voltage_v,
+            active_rows=chip.array.rows_per_read, input_bits=chip.inputs.dac_bits, weight_bits=operand_bits(chip),
+            cells_per_column=(chip.weights.cell_bits or 1) if chip.cell.technology == "SRAM" else 1,
+            columns_per_adc=math.ceil(columns / hardware.adcs_for(columns) - 1e-9),
+            length_m=use.length_m, capacitance_f=use.capacitance_f, vdd_v=hardware.vdd_v,
         )  # fmt: skip
         try:
             figures = evaluate(component, request)
@@ -94,7 +116,9 @@ def install(chip: ChipSpec) -> tuple[Installed, ...]:
         if use.replaces:
             source, tag = f"{', '.join(use.replaces)}: {use.source}; else {source}", "assumed"
         per, count = hardware.per_of(key), hardware.count_of(key, rows, columns)
-        found.append(Installed(key, role, component, per, count, figures, source, tag))
+        if role == "adder_tree" and use.count is None and per == "array":
+            count = float(chip.outputs_per_array * trees_per_output(chip, width or 1))
+        found.append(Installed(key, role, component, per, count, figures, width, source, tag))
     return tuple(found)
 
 
@@ -106,7 +130,8 @@ def by_role(parts: tuple[Installed, ...], role: str) -> tuple[Installed, ...]:
 def notes_of(chip: ChipSpec, parts: tuple[Installed, ...]) -> list[str]:
     """Return what a reader of the figures of this chip has to know."""
     notes = [note for part in parts for note in part.figures.notes]
-    if chip.adc.bits is None:
+    digital = bool(by_role(parts, "adder_tree"))  # sums in gates: there is nothing to convert
+    if chip.adc.bits is None and not digital:
         notes.append(f"ideal converter: costed as one of {adc_bits(chip)} bits, the least that loses nothing")
         if chip.weights.continuous:
             notes.append("continuous weights have no lossless resolution; on/off cells were taken for it")
@@ -117,11 +142,11 @@ def notes_of(chip: ChipSpec, parts: tuple[Installed, ...]) -> list[str]:
     notes += [
         f"no {role} is described: neither its energy, area nor time is counted"
         for role in _WORKING
-        if not by_role(parts, role)
+        if not by_role(parts, role) and not (digital and role == "adc")
     ]
     if not by_role(parts, "chip_io"):
         notes.append("no chip_io is described: moving inputs and results on and off the chip is not counted")
-    if not by_role(parts, "sample_hold"):
+    if not by_role(parts, "sample_hold") and not digital and chip.hardware.read_cycle_s is None:
         notes.append("no sample_hold: reads are held while converted; cell energy is for the read time alone")
     if by_role(parts, "pooling"):
         notes.append("pooling: area and leakage only")

@@ -32,7 +32,7 @@ class LayerTime:
 
     read_cycle_s: float
     limited_by: str
-    """``"array"`` or ``"converter"``: what sets the read cycle."""
+    """``"array"``, ``"converter"`` or ``"given"`` (by the description): what sets the read cycle."""
     compute_s: float
     drain_s: float
     buffer_s: float
@@ -57,6 +57,8 @@ def conversions_per_read(plan: LayerPlan, chip: ChipSpec) -> int:
 
 def read_cycle(plan: LayerPlan, chip: ChipSpec, parts: tuple[Installed, ...]) -> tuple[float, float, str]:
     """Return (cycle, conversion time within it, what limits it), times in seconds."""
+    if chip.hardware.read_cycle_s is not None:
+        return chip.hardware.read_cycle_s, 0.0, "given"  # conversions are within the cycle
     read_s = chip.array.read_time_s
     for dac in by_role(parts, "dac"):
         if dac.figures.rate_hz is not None:  # a converter slower than the read stretches it

@@ -9,18 +9,20 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from crosstile.errors import SpecError
-from crosstile.specs.base import Area, Energy, Frequency, Length, Power, Spec, near_match, validate
+from crosstile.specs.base import Area, Energy, Frequency, Length, Power, Spec, Voltage, near_match, validate
 from crosstile.specs.cell import Sourced
 from crosstile.specs.hardware import Role
 from crosstile.specs.yaml import read_yaml
 
 LIBRARY = Path(__file__).resolve().parent.parent / "library"
 Tag = Literal["published", "derived", "assumed"]
-Variable = Literal["bits", "width", "capacity", "rows", "columns", "cells", "read_time"]
+Variable = Literal["bits", "width", "capacity", "length", "rows", "columns", "cells", "read_time"]
+Setting = Literal["width", "capacity", "length", "capacitance"]
 
 ACTIONS: dict[str, tuple[str, ...]] = {
-    "cell_array": ("read",), "dac": ("convert",), "sample_hold": ("sample",), "adc": ("convert",),
-    "shift_add": ("add",), "adder": ("add",), "input_register": ("read", "write"),
+    "cell_array": ("read",), "dac": ("convert",), "mux": ("select",), "amplifier": ("settle",),
+    "sample_hold": ("sample",), "adc": ("convert",),
+    "adder_tree": ("add",), "shift_add": ("add",), "adder": ("add",), "input_register": ("read", "write"),
     "output_register": ("read", "write"), "buffer": ("read", "write"), "bus": ("transfer",),
     "network": ("transfer",), "activation": ("activate",), "pooling": ("pool",), "chip_io": ("transfer",),
     "static": (),
@@ -93,6 +95,12 @@ class ComponentSpec(Spec):
     busy_power_w: Power | None = Field(default=None, alias="busy_power", ge=0)
     """Power of one instance when busy, as the source prints it; only for the hardware table."""
     node_m: Length = Field(alias="node", gt=0)
+    vdd_v: Voltage | None = Field(default=None, alias="vdd", gt=0, le=5)
+    """Supply that the figures hold at; default: the nominal one of the node."""
+    settings: tuple[Setting, ...] = ()
+    """What a formula takes of the entry in the hardware section; figures take what they have a scaling rule for."""
+    supply_in_formula: bool = False
+    """The formula takes the supply itself; else the law of :mod:`crosstile.cost.supply` follows."""
     node_scaling: Literal["stillmaker-baas-2017", "none", "in_formula"] = "stillmaker-baas-2017"
     scaling: dict[Variable, Scaling] = Field(default_factory=dict)
     source: str = Field(min_length=3)
@@ -117,6 +125,8 @@ class ComponentSpec(Spec):
                     raise ValueError(
                         f"the role {role} needs the actions {list(ACTIONS[role])}, found {list(self.actions)}"
                     )
+        if self.settings and self.formula is None:
+            raise ValueError("settings belong to a formula; figures take what they have a scaling rule for")
         if self.table and [p.bits for p in self.table] != sorted({p.bits for p in self.table}):
             raise ValueError("the rows of the table must have ascending bits, each once")
         return self
@@ -125,6 +135,11 @@ class ComponentSpec(Spec):
     def roles(self) -> tuple[str, ...]:
         """The roles that the component can fill."""
         return (self.role,) if isinstance(self.role, str) else self.role
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The settings of an entry in the hardware section that change this component's figures."""
+        return frozenset((*self.scaling, *self.settings))
 
     @property
     def weakest_tag(self) -> Tag:

@@ -29,12 +29,36 @@ class NodeFactors:
 
 
 @cache
+def _polynomials() -> tuple[tuple[float, float, float, float], ...]:
+    """Return (node in nm, a, b, c), nodes descending."""
+    data = read_yaml(LIBRARY / "technology" / "stillmaker-baas-2017.yaml")
+    return tuple(sorted(((float(n), float(a), float(b), float(c)) for n, a, b, c, _ in data["nodes"]), reverse=True))
+
+
+@cache
 def _tables() -> tuple[tuple[float, float, float], ...]:
     """Return (node in nm, relative energy, relative area), nodes descending."""
     data = read_yaml(LIBRARY / "technology" / "stillmaker-baas-2017.yaml")
     v = float(data["vdd_v"])
     rows = [(float(n), float(a) * v * v + float(b) * v + float(c), float(s)) for n, a, b, c, s in data["nodes"]]
     return tuple(sorted(rows, reverse=True))
+
+
+def energy_polynomial(node_m: float) -> tuple[float, float, float]:
+    """Return (a, b, c) of the relative energy a V^2 + b V + c at a node, interpolated linearly as energies are.
+
+    Beyond the table: the coefficients of its end times the root of the ratio of the nodes.
+    """
+    node_nm, rows = node_m / _NM, _polynomials()
+    first, last = rows[0], rows[-1]
+    if node_nm >= first[0] or node_nm <= last[0]:
+        edge = first if node_nm >= first[0] else last
+        root = float((node_nm / edge[0]) ** 0.5)
+        return edge[1] * root, edge[2] * root, edge[3] * root
+    above, below = next((above, below) for above, below in pairwise(rows) if node_nm >= below[0])
+    t = (node_nm - below[0]) / (above[0] - below[0])
+    a, b, c = (low + t * (high - low) for high, low in zip(above[1:], below[1:], strict=True))
+    return a, b, c
 
 
 def node_range_m() -> tuple[float, float]:

@@ -12,12 +12,24 @@ from typing import Literal, NamedTuple
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from crosstile.errors import SpecError
-from crosstile.specs.base import Area, Bits, Energy, Frequency, Length, Power, Spec, near_match
+from crosstile.specs.base import (
+    Area,
+    Bits,
+    Capacitance,
+    Energy,
+    Frequency,
+    Length,
+    Power,
+    Spec,
+    Time,
+    Voltage,
+    near_match,
+)
 
 Unit = Literal["array", "macro", "tile", "chip"]
 Role = Literal[
-    "cell_array", "dac", "sample_hold", "adc", "shift_add", "adder", "input_register", "output_register",
-    "buffer", "bus", "network", "activation", "pooling", "chip_io", "static",
+    "cell_array", "dac", "mux", "amplifier", "sample_hold", "adc", "adder_tree", "shift_add", "adder",
+    "input_register", "output_register", "buffer", "bus", "network", "activation", "pooling", "chip_io", "static",
 ]  # fmt: skip
 
 
@@ -35,8 +47,15 @@ class RoleDefault(NamedTuple):
 ROLES: dict[str, RoleDefault] = {
     "cell_array": RoleDefault("array", "the cells; one per array"),
     "dac": RoleDefault("array", "word-line drivers; one per row"),
+    "mux": RoleDefault(
+        "array", "leads columns in turn to a shared converter; one switch per column, set for each conversion"
+    ),
+    "amplifier": RoleDefault("array", "between column and converter; one per converter, used for each conversion"),
     "sample_hold": RoleDefault("array", "one per column; the next read starts while the last is converted"),
     "adc": RoleDefault("array", "converters; adcs_per_array or columns_per_adc sets the number"),
+    "adder_tree": RoleDefault(
+        "array", "digital arrays: sums the products of a column of weights in each read; one per output"
+    ),
     "shift_add": RoleDefault("array", "joins digits and bit planes; one operation per conversion"),
     "adder": RoleDefault("macro", "joins row blocks"),
     "input_register": RoleDefault("macro", "written from the buffer, read at each word-line activation"),
@@ -65,6 +84,10 @@ class ComponentUse(Spec):
     """The unit that ``count`` refers to; default: as the role implies."""
     width_bits: int | None = Field(default=None, alias="width", ge=1, le=65536)
     """Operand width of an adder or shift-adder; default: the width that loses nothing."""
+    length_m: Length | None = Field(default=None, alias="length", gt=0, le=1.0)
+    """Length of the wires of a link; default: that of the library figure."""
+    capacitance_f: Capacitance | None = Field(default=None, alias="capacitance", gt=0, le=1e-9)
+    """Of the node that one cell adds: a compute capacitor, or the load on a word line; default: that of the library formula."""
     capacity_bits: Bits | None = Field(default=None, alias="capacity", gt=0, le=1e15)
     """Size of a memory or register; default: the size of the library figure."""
     rate_hz: Frequency | None = Field(default=None, alias="rate", ge=1, le=1e12)
@@ -123,8 +146,14 @@ class HardwareSpec(Spec):
 
     node_m: Length = Field(default=32e-9, alias="node", gt=0.5e-9, le=1e-6)
     """Technology node; library figures are scaled to it."""
+    vdd_v: Voltage | None = Field(default=None, alias="vdd", gt=0, le=5)
+    """Supply of the CMOS components. ``null``: the nominal one of the node; figures then go from node to node as they stand,
+    at one and the same supply."""
     clock_hz: Frequency = Field(default=1e9, alias="clock", ge=1, le=1e11)
     """Digital clock: drains the adders, and paces transfers whose component states no rate."""
+    read_cycle_s: Time | None = Field(default=None, alias="read_cycle", gt=0, le=1.0)
+    """From one read to the next, conversion included, where the design states it; ``null``: worked out from the array
+    and its converters."""
     arrays_per_macro: int = Field(default=8, ge=1, le=65536)
     macros_per_tile: int = Field(default=4, ge=1, le=65536)
     tiles: int | None = Field(default=None, ge=1, le=10**7)
@@ -205,4 +234,10 @@ class HardwareSpec(Spec):
             return self.adcs_for(columns)
         if use.count is not None:
             return use.count
-        return float({"dac": rows, "sample_hold": columns}.get(role, 1)) if use.per in (None, "array") else 1.0
+        each = {
+            "dac": float(rows),
+            "sample_hold": float(columns),
+            "mux": float(columns),
+            "amplifier": self.adcs_for(columns),
+        }
+        return each.get(role, 1.0) if use.per in (None, "array") else 1.0
