@@ -115,8 +115,13 @@ def test_tight_packages_get_finer_pieces() -> None:
     check_places(items, place, chips, limit)
     with pytest.raises(SpecError, match=f"{chips} chips are the least|{chips} chip"):
         partition_chain(items_of(net, arrays, 8, limit), chips, limit)
+    full = -(-total // chips)  # not one array to spare: layers are cut where a chip is full
+    items, place = partition(net, arrays, 8, chips, full)
+    check_places(items, place, chips, full)
+    assert sum(item.arrays for item in items) == total
+    assert sum(item.bits for item in items) == sum(node.elements * 8 for node in net.nodes if node.kind != "input")
     with pytest.raises(SpecError, match="are the least for so many arrays"):
-        partition(net, arrays, 8, chips, total // chips - 1)
+        partition(net, arrays, 8, chips, full - 1)
 
 
 def test_the_exact_partition_refuses_large_graphs() -> None:

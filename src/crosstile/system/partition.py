@@ -83,7 +83,8 @@ def partition(
     """Return the items of a network and the chip of each: in order, then refined.
 
     Layers are kept whole where they fit on a chip. Only if the chips have no room for that are they cut into pieces of at most
-    1/4, then 1/16 of a chip, which pack more tightly.
+    1/4, then 1/16 of a chip, which pack more tightly; and if that is not enough, chips are filled one after the other and layers
+    cut where a chip is full.
 
     Raises:
         SpecError: the chips have too few arrays.
@@ -93,11 +94,40 @@ def partition(
         try:
             place = partition_chain(items, chips, limit)
         except SpecError:
-            if share == 16:
-                raise
             continue
         return items, refine(items, place, chips, limit)
-    raise AssertionError("the last attempt raises")  # pragma: no cover
+    items, place = _filled(network, arrays, element_bits, chips, limit)
+    return items, refine(items, place, chips, limit)
+
+
+def _filled(
+    network: Network, arrays: Mapping[str, int], element_bits: int, chips: int, limit: int
+) -> tuple[tuple[Item, ...], tuple[int, ...]]:
+    """Fill one chip after the other, in order; a layer is cut where its chip is full."""
+    items: list[Item] = []
+    place: list[int] = []
+    made: dict[str, tuple[int, ...]] = {}
+    chip, room = 0, limit
+    for node in network.nodes:
+        inputs = tuple(dict.fromkeys(item for name in node.inputs for item in made[name]))
+        left = taken = arrays[node.name] if node.layer is not None else 0
+        bits = 0 if node.kind == "input" else node.elements * element_bits
+        sent, first = 0, len(items)
+        while True:
+            if left and not room:
+                chip, room = chip + 1, limit
+            part = min(left, room)
+            left, room = left - part, room - part
+            upto = bits * (taken - left) // taken if taken else bits
+            items.append(Item(node.name, len(items) - first, part, upto - sent, inputs))
+            place.append(chip)
+            sent = upto
+            if not left:
+                break
+        made[node.name] = tuple(range(first, len(items)))
+    if chip >= chips:
+        raise _too_small(items, chips, limit)
+    return tuple(items), tuple(place)
 
 
 @dataclass(frozen=True)
