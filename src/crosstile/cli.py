@@ -19,6 +19,7 @@ from crosstile.cli_library import register as register_library
 from crosstile.cli_macro import register as register_macro
 from crosstile.cli_reproduce import register as register_reproduce
 from crosstile.cli_solve import register as register_solve
+from crosstile.cli_thermal import register as register_thermal
 from crosstile.cli_train import register as register_train
 from crosstile.cli_validate import register as register_validate
 from crosstile.errors import CrosstileError, OutputError, UsageError
@@ -265,6 +266,7 @@ for register in (
     register_train,
     register_reproduce,
     register_validate,
+    register_thermal,
 ):
     register(app)
 

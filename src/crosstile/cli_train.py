@@ -51,6 +51,9 @@ def train(
         str, typer.Option(help="fast: all errors but those of converters; exact: the simulator itself, slower.")
     ] = "fast",
     noise_scale: Annotated[float, typer.Option(help="Train with errors so many times as large.")] = 1.0,
+    temperatures: Annotated[
+        str | None, typer.Option(help="Draw each chip's temperature between two, such as 300K,400K.")
+    ] = None,
     clip_sigma: Annotated[
         float | None, typer.Option(help="Clip weights to so many standard deviations after each step.")
     ] = None,
@@ -86,7 +89,7 @@ def train(
     options = TrainOptions(
         epochs=epochs, lr=lr, optimiser=optimiser, momentum=momentum, weight_decay=weight_decay, schedule=schedule,
         batch=batch, chip_every=chip_every, one_chip=one_chip, forward=forward, noise_scale=noise_scale,
-        clip_sigma=clip_sigma, learn_ranges=learn_ranges, augment=augment, trials=trials,
+        temperatures_k=_between(temperatures), clip_sigma=clip_sigma, learn_ranges=learn_ranges, augment=augment, trials=trials,
         validation_samples=validation_samples, seed=seed, device=device, digital=tuple(digital or ()),
     )  # fmt: skip
     check(options)  # before anything heavy is loaded
@@ -135,6 +138,18 @@ class _Folder(contextlib.AbstractContextManager[None]):
             for made in self._missing:
                 with contextlib.suppress(OSError):  # it holds something
                     made.rmdir()
+
+
+def _between(text: str | None) -> tuple[float, float] | None:
+    from crosstile.units import parse_quantity
+
+    if text is None:
+        return None
+    try:
+        low, high = (parse_quantity(part, "temperature") for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--temperatures: two with a comma between are wanted, such as 300K,400K ({error}).") from None
+    return low, high
 
 
 def _train(

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from crosstile.circuits.nodal import nodal_effective_conductance
 from crosstile.crossbar.encode import quantise_weights
+from crosstile.crossbar.program import generator
 from crosstile.mapping.replace import MappedNetwork, map_network
 from crosstile.nn.scale import InputScale
 from crosstile.specs.chip import ChipSpec
-from crosstile.specs.load import load_chip
+from crosstile.specs.load import load_cell, load_chip
 from crosstile.training.inputs import InputQuantiser
 from crosstile.training.layers import TrainedLayer
 from crosstile.training.network import TrainingNetwork, float_copy
@@ -336,3 +337,21 @@ def test_layers_that_share_weights_and_layers_kept_digital(x: Tensor) -> None:
     assert all(parameter.grad is not None for parameter in own)
     assert isinstance(network.network[2], TrainedLayer)
     assert network.network[2] is network.network[4]
+
+
+def test_each_chip_can_stand_at_a_temperature_of_its_own(model: nn.Module, x: Tensor) -> None:
+    """The layer in training is the simulated chip at that temperature; the temperature is drawn once a chip, between the two."""
+    thermal = load_chip("reram-8b").replaced(cell=load_cell("reram-thermal").model_dump(), adc__bits=None)
+    network = in_training(model, thermal, x, temperatures_k=(320.0, 380.0))
+    drawn = []
+    for trial in (0, 1, 2):
+        network.program(trial)
+        warm = network.mapped.layers["plain"].packs[0]
+        drawn.append(float(generator(0, trial, "training temperature").uniform(320.0, 380.0)))
+        mapped = simulated(model, thermal, x, trial)
+        mapped.program(trial, conditions=thermal.conditions.model_copy(update={"temperature_k": drawn[-1]}))
+        assert np.array_equal(mapped.layers["plain"].packs[0].segments[0].levels, warm.segments[0].levels)
+        cool = simulated(model, thermal, x, trial).layers["plain"].packs[0]
+        assert not np.array_equal(cool.segments[0].levels, warm.segments[0].levels)
+    assert len(set(drawn)) == 3
+    assert all(320.0 <= t <= 380.0 for t in drawn)

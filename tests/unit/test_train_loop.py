@@ -241,6 +241,7 @@ def test_augmented_images_are_shifted_and_mirrored() -> None:
         ({"weight_decay": -0.1}, "--weight-decay"),
         ({"noise_scale": float("inf")}, "--noise-scale"),
         ({"clip_sigma": 0.0}, "--clip-sigma"),
+        ({"temperatures_k": (400.0, 300.0)}, "--temperatures: two of 100 to 600 K"),
         ({"optimiser": "lion"}, "--optimiser must be adam or sgd, found 'lion'"),
         ({"schedule": "step"}, "--schedule must be cosine or constant"),
         ({"forward": "slow"}, "--forward must be fast or exact"),

@@ -3,6 +3,9 @@
 A level l of 0..L-1 is the conductance G = g_off + l u with u = (g_on - g_off) / (L - 1). Inside the engine
 conductances are "levels", (G - g_off) / u, so that an ideal cell is its digit. Every draw comes from a
 generator derived from (seed, trial, layer, array, purpose).
+
+With reference columns a converter takes zero and scale from columns of g_off and g_on cells in the same array, so that the level
+of a cell is L' = (L - L_off) l_max / (L_on - L_off), L_off and L_on being the means of the columns as they are then.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ import numpy.typing as npt
 
 from crosstile.errors import SpecError
 from crosstile.nonidealities import Levels, life
+from crosstile.nonidealities.base import Effect
 from crosstile.nonidealities.write_verify import WriteStatistics
 from crosstile.specs.chip import ChipSpec
+from crosstile.specs.conditions import Conditions
 
 FloatArray = npt.NDArray[np.float64]
 
 _MAX_NOISE_LEVELS = 1e6
+_LEAST_WINDOW = 1e-3
 
 
 def derive_key(*parts: object) -> int:
@@ -85,7 +91,7 @@ def program_array(
 def _program(
     targets: FloatArray, chip: ChipSpec, place: tuple[int, int, str, int], array_number: int
 ) -> ProgrammedArray:
-    layer, window, conditions = place[2], Window.of(chip), chip.conditions
+    layer, window, conditions = place[2], Window.of(chip), chip.conditions.of_array(place[2], place[3])
     effects = [effect for effect in chip.cell.effects if not effect.is_idle(conditions)]
     if not effects:
         return ProgrammedArray(targets, None, WriteStatistics(targets.size, targets.size, 0))
@@ -109,4 +115,33 @@ def _program(
         raise SpecError(
             f"layer {layer!r}: programmed conductances are not finite; check the sigma of the cell's effects and its unit."
         )
-    return ProgrammedArray(window.to_levels(g_s), variance, writes)
+    levels = window.to_levels(g_s)
+    if conditions.reference_columns:
+        low, gain = _reference(len(targets), effects, chip, place, conditions)
+        levels = (levels - low) * gain
+        variance = None if variance is None else variance * gain**2
+    return ProgrammedArray(levels, variance, writes)
+
+
+def _reference(
+    rows: int, effects: list[Effect], chip: ChipSpec, place: tuple[int, int, str, int], conditions: Conditions
+) -> tuple[float, float]:
+    """Return zero in levels and gain, as a g_off and a g_on column of ``rows`` cells show them.
+
+    The columns are written and aged as other cells are; their means are taken as they are, without read noise and faults.
+    """
+    window = Window.of(chip)
+
+    def draw(purpose: str) -> np.random.Generator:
+        return generator(*place, f"reference column {purpose}")
+
+    target_s = np.tile([window.levels.g_off_s, window.levels.g_on_s], (rows, 1))
+    g_s, _ = life.write(effects, target_s, window.levels, draw)
+    g_s = life.age(effects, g_s, target_s, window.levels, draw, conditions)
+    low, high = (float(level) for level in window.to_levels(g_s).mean(axis=0))
+    if not high - low > _LEAST_WINDOW * chip.weights.max_level:
+        raise SpecError(
+            f"layer {place[2]!r}: the reference columns of an array have lost their window ({conditions}); "
+            "look at the chip earlier or cooler, or without reference columns."
+        )
+    return low, chip.weights.max_level / (high - low)

@@ -70,6 +70,7 @@ class MappedNetwork(nn.Module):
 
         ``conditions`` (default: the chip's) are those under which it is calibrated and read until :meth:`age`.
         """
+        self._check(conditions)
         self.state.trial = trial
         if seed is not None:
             self.state.seed = seed
@@ -84,9 +85,13 @@ class MappedNetwork(nn.Module):
 
         ``recalibrate`` fits the gain of each output again, which takes back what all cells of a column do alike.
         """
+        self._check(conditions)
         for layer in self.layers.values():
             layer.age(self.state.seed, self.state.trial, conditions, recalibrate=recalibrate)
         self.seek(0)
+
+    def _check(self, conditions: Conditions | None) -> None:
+        (conditions or self.chip.conditions).check_arrays({n: layer.plan.arrays for n, layer in self.layers.items()})
 
     def seek(self, sample: int) -> None:
         """Number the next sample ``sample``: noise depends on this number and on nothing else of the batch."""
@@ -97,7 +102,8 @@ class MappedNetwork(nn.Module):
         return [layer.plan for layer in self.layers.values()]
 
 
-def _mapped_layer(call: LayerCall, chip: ChipSpec) -> MappedLayer:
+def mapped_layer(call: LayerCall, chip: ChipSpec) -> MappedLayer:
+    """Return the layer of ``call`` on arrays of its own."""
     module, shape = call.module, call.shape()
     assert isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
     weight = module.weight.detach().double().cpu().numpy()
@@ -124,6 +130,7 @@ def map_network(
     seed: int = 0,
     digital: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
+    make_layer: Callable[[LayerCall, ChipSpec], MappedLayer] = mapped_layer,
 ) -> MappedNetwork:
     """Map a trained network to the arrays of a chip.
 
@@ -131,7 +138,7 @@ def map_network(
         model: any ``nn.Module`` in which products of weights are ``nn.Linear``, ``nn.Conv1d`` or
         ``nn.Conv2d`` called as modules. chip: the chip. calibration: (batch, ...) inputs that set scales and
         converter ranges; a hundred or so are enough. seed: of everything random. digital: patterns of names
-        of layers that stay digital. progress: called with a few words at each step.
+        of layers that stay digital. progress: called with a few words at each step. make_layer: how a layer comes onto arrays.
 
     Returns:
         a new network, programmed as chip number 0. The original is not touched.
@@ -148,7 +155,7 @@ def map_network(
     folded = fold_norms(network, seen, x[:8])
     if folded:
         seen = capture(network, x[:8], digital)
-    mapped = {call.module: _mapped_layer(call, chip) for call in seen.layers.values()}
+    mapped = {call.module: make_layer(call, chip) for call in seen.layers.values()}
     _calibrate(network, seen, mapped, x, chip, say)
     arrays = 0
     for layer in mapped.values():

@@ -152,8 +152,13 @@ class MappedLayer(nn.Module):
             chip = chip.replaced(conditions=conditions.model_dump())
         packs, array = [], self.first_array
         for number, pack in enumerate(self.plan.packs):
-            packs.append(self.build(number, chip, seed=seed, trial=trial, first_array=array))
-            array += pack.column_blocks * len(pack.blocks)
+            count = pack.column_blocks * len(pack.blocks)
+            mine = chip
+            if chip.conditions.arrays is not None:
+                here = chip.conditions.for_pack(self.name, number, array - self.first_array, count)
+                mine = chip.model_copy(update={"conditions": here})
+            packs.append(self.build(number, mine, seed=seed, trial=trial, first_array=array))
+            array += count
         return packs
 
     @property

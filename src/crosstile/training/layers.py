@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from crosstile.crossbar.program import derive_key
 from crosstile.nn.conv import MappedConv1d, MappedConv2d
 from crosstile.nn.layer import MappedLayer
+from crosstile.specs.conditions import Conditions
 from crosstile.training.held import Held, HeldPack, held_by
 from crosstile.training.inputs import InputQuantiser
 from crosstile.training.weights import Mappable, Norm, clip_weights, folded, quantised
@@ -63,14 +64,14 @@ class TrainedLayer(nn.Module):
         if self.quantiser.log_gain is None:
             self.quantiser.calibrated = mapped.scale
 
-    def program(self, seed: int, trial: int) -> None:
-        """Write the present weights into chip ``trial``."""
+    def program(self, seed: int, trial: int, conditions: Conditions | None = None) -> None:
+        """Write the present weights into chip ``trial``, which is read under ``conditions`` (default: the chip's)."""
         mapped = self.mapped
         with torch.no_grad():
             weight, bias = folded(self.source, self.norm)
             mapped.input_scale = self.quantiser.scale
             mapped.write_weights(weight.detach().double().cpu().numpy(), bias)
-            mapped.program(seed, trial)
+            mapped.program(seed, trial, conditions)
             held = held_by(mapped, weight.device)
             ideal = self._blocks(quantised(weight, mapped.chip.weights), held)
             self._hardware = mapped, held, tuple(p.matrix - w for p, w in zip(held.packs, ideal, strict=True))

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from crosstile.crossbar.program import generator
 from crosstile.errors import ModelError
 from crosstile.mapping.calibrate import set_converter
 from crosstile.mapping.capture import capture, run_hooked
@@ -152,8 +153,12 @@ class TrainingNetwork:
     def program(self, trial: int) -> None:
         """Write the present weights into chip ``trial``."""
         self.mapped.state.trial = trial
+        conditions, between = None, self.options.temperatures_k
+        if between is not None:
+            warm_k = float(generator(self.options.seed, trial, "training temperature").uniform(*between))
+            conditions = self.chip.conditions.model_copy(update={"temperature_k": warm_k})
         for layer in self.layers.values():
-            layer.program(self.options.seed, trial)
+            layer.program(self.options.seed, trial, conditions)
         if self.options.forward == "exact":
             self.mapped.to(self.device)
 

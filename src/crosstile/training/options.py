@@ -38,6 +38,8 @@ class TrainOptions:
     """fast: everything but the converters, in single precision; exact: the simulator itself, converters and all."""
     noise_scale: float = 1.0
     """Factor of what the chip does to a weight and of its read noise; above 1 trains for a worse chip."""
+    temperatures_k: tuple[float, float] | None = None
+    """Each chip stands at a temperature drawn evenly between these; None: that of the chip's conditions."""
     clip_sigma: float | None = None
     """After each step weights are clipped to so many standard deviations; None leaves them."""
     learn_ranges: bool = False
@@ -83,6 +85,12 @@ def check(options: TrainOptions) -> None:
     _number("noise_scale", options.noise_scale, 0.0, math.inf)
     if options.clip_sigma is not None:
         _number("clip_sigma", options.clip_sigma, 0.0, math.inf, open_below=True)
+    if options.temperatures_k is not None:
+        low, high = options.temperatures_k
+        if not (100.0 <= low <= high <= 600.0):
+            raise UsageError(
+                f"--temperatures: two of 100 to 600 K are wanted, the lower first; found {low:g} and {high:g} K."
+            )
     for name, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("forward", FORWARDS)):
         if getattr(options, name) not in allowed:
             raise UsageError(f"{_flag(name)} must be {' or '.join(allowed)}, found {getattr(options, name)!r}.")
