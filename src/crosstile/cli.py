@@ -17,7 +17,9 @@ from crosstile.cli_compare import register as register_compare
 from crosstile.cli_device import register as register_device
 from crosstile.cli_library import register as register_library
 from crosstile.cli_macro import register as register_macro
+from crosstile.cli_package import register as register_package
 from crosstile.cli_reproduce import register as register_reproduce
+from crosstile.cli_schedule import register as register_schedule
 from crosstile.cli_solve import register as register_solve
 from crosstile.cli_thermal import register as register_thermal
 from crosstile.cli_train import register as register_train
@@ -267,6 +269,8 @@ for register in (
     register_reproduce,
     register_validate,
     register_thermal,
+    register_package,
+    register_schedule,
 ):
     register(app)
 

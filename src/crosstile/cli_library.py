@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crosstile.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,11 +29,22 @@ def _console() -> Console:
 
 
 def chips(
-    name: Annotated[str | None, typer.Argument(help="Print this chip's YAML.")] = None, as_json: JsonOpt = False
+    name: Annotated[str | None, typer.Argument(help="Print this chip's YAML.")] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Efficiencies of the presets, peak and on the standard networks.")
+    ] = False,
+    chips: Annotated[str | None, typer.Option(help="With --table: these chips, names or files with commas.")] = None,
+    networks: Annotated[str | None, typer.Option(help="With --table: these networks, with commas.")] = None,
+    as_json: JsonOpt = False,
 ) -> None:
-    """List the chips of the library, or print one as a start for your own."""
+    """List the chips of the library, print one as a start for your own, or compare them."""
     from crosstile.specs.load import chip_yaml, library_names, load_chip
 
+    if table:
+        _compare(name, chips, networks, as_json)
+        return
+    if chips is not None or networks is not None:
+        raise UsageError("--chips and --networks go with --table.")
     if name is not None:
         chip = load_chip(name)
         typer.echo(chip.model_dump_json(indent=1) if as_json else chip_yaml(name), nl=as_json)
@@ -50,6 +63,27 @@ def chips(
              " ".join(chip.description.split()), "; ".join(chip.references) or "ours"]
         )  # fmt: skip
     _blocks(rows, ["arrays", "weights", "inputs", "converter", "cell", "", "source"])
+
+
+def _compare(name: str | None, chips: str | None, networks: str | None, as_json: bool) -> None:
+    from crosstile.comparison.chips import PRESETS, chip_tables, compare_chips, document
+    from crosstile.workloads.table import STANDARD
+
+    if name is not None and chips is not None:
+        raise UsageError(f"give chips once: as the argument {name!r} or with --chips.")
+    wanted = [part.strip() for part in (name or chips or ",".join(PRESETS)).split(",") if part.strip()]
+    named = [part.strip() for part in (networks or ",".join(STANDARD)).split(",") if part.strip()]
+    peaks, found = compare_chips(wanted, named)
+    if as_json:
+        typer.echo(json.dumps(document(peaks, found), indent=1, allow_nan=False))
+        return
+    for one in chip_tables(peaks, found):
+        _console().print(one)
+    _console().print(
+        "Pipelined, with copies of weights on idle arrays; chips that do not say their size have 168 tiles, or twice as many as "
+        "the network needs.\nNormalised figures are rules of thumb: crosstile chips --help, docs/chips.md.",
+        markup=False, style="dim", soft_wrap=True,
+    )  # fmt: skip
 
 
 def devices(

@@ -14,6 +14,7 @@ from crosstile.specs.cell import CellSpec
 from crosstile.specs.compensation import CompensationSpec
 from crosstile.specs.conditions import Conditions
 from crosstile.specs.hardware import HardwareSpec
+from crosstile.specs.schedule import ScheduleSpec, WriteSpec
 from crosstile.specs.wires import WireSpec
 
 
@@ -187,6 +188,10 @@ class ChipSpec(Spec):
     compensation: CompensationSpec = CompensationSpec()
     conditions: Conditions = Conditions()
     hardware: HardwareSpec = HardwareSpec()
+    write: WriteSpec = WriteSpec()
+    """How arrays are written again when a network does not fit."""
+    schedule: ScheduleSpec = ScheduleSpec()
+    """Copies of weights, batches and buffers."""
     notes: str = ""
     """Differences from the work that is described, and what is not claimed."""
 
