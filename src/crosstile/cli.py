@@ -29,6 +29,8 @@ from crosstile.errors import CrosstileError, OutputError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from crosstile.cost.report import CostReport
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -37,6 +39,13 @@ app = typer.Typer(
     help="Accuracy and cost of a real network on an in-memory-computing chip, from one description.",
 )
 
+EstimateArg = Annotated[
+    str,
+    typer.Argument(
+        help="A network of known shapes (lenet5, vgg8, vgg16, resnet8 to resnet56, resnet18, resnet34, resnet50, densenet121, "
+        "mobilenet, lstm, transformer, transformer-7b), or package.module:factory."
+    ),
+]
 ModelArg = Annotated[
     str,
     typer.Argument(
@@ -168,7 +177,7 @@ def _check_early(model: str, chip: str) -> None:
 
 @app.command()
 def estimate(
-    model: ModelArg,
+    model: EstimateArg,
     chip: ChipOpt = "reram-8b",
     input_shape: Annotated[
         str | None, typer.Option(help="Shape of one sample, such as 3,32,32; needed for a network of your own.")
@@ -177,8 +186,11 @@ def estimate(
     as_json: JsonOpt = False,
 ) -> None:
     """Estimate energy, latency and area of one inference; no data and no trained weights needed."""
-    _check_early(model, chip)
     shape = None if input_shape is None else _shape(input_shape)
+    if ":" not in model and shape is None and not digital:
+        _estimate_shapes(model, chip, as_json)
+        return
+    _check_early(model, chip)
     with _console(stderr=True).status("loading torch"):
         from crosstile.api import estimate as estimate_network
         from crosstile.zoo import build_model
@@ -192,13 +204,29 @@ def estimate(
             )
         shape = loaded.info.input_shape
     report = estimate_network(loaded.model, load_chip(chip), input_shape=shape, digital=tuple(digital or ()))
+    _show_estimate(loaded.name, report, as_json)
+
+
+def _estimate_shapes(model: str, chip: str, as_json: bool) -> None:
+    """Estimate a network of known shapes; PyTorch is not loaded."""
+    from crosstile.cost.estimate import estimate as estimate_plans
+    from crosstile.mapping.plan import plan_layer
+    from crosstile.specs.load import load_chip
+    from crosstile.workloads.table import network
+
+    described = load_chip(chip)
+    report = estimate_plans([plan_layer(shape, described) for shape in network(model).shapes], described)
+    _show_estimate(model, report, as_json)
+
+
+def _show_estimate(name: str, report: CostReport, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=1, allow_nan=False))
         return
     from crosstile.study.tables import estimate_tables
 
     console = _console()
-    for table in estimate_tables(loaded.name, report.as_dict()):
+    for table in estimate_tables(name, report.as_dict()):
         console.print(table)
     for note in (f"cell energy: {report.layers[0].energy_basis}", *report.notes):
         console.print(f"- {note}", markup=False, style="dim")

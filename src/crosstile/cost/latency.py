@@ -111,8 +111,8 @@ def layer_time(
     )
 
 
-def _window(producer: LayerShape, consumer: LayerShape) -> float:
-    """Share of the producer's outputs that the consumer's first vector waits for."""
+def window(producer: LayerShape, consumer: LayerShape) -> float:
+    """Return the share of the producer's outputs that the consumer's first vector waits for."""
     made = producer.positions
     if consumer.kind == "conv2d":
         side = math.isqrt(consumer.kernel_area)
@@ -128,6 +128,6 @@ def pipelined_latency(shapes: Sequence[LayerShape], times_s: Sequence[float]) ->
     """Return the time from first input to last result when layers overlap, as defined above."""
     start_s, end_s = 0.0, times_s[0]
     for (previous, before_s), (shape, time_s) in pairwise(zip(shapes, times_s, strict=True)):
-        start_s += _window(previous, shape) * before_s
+        start_s += window(previous, shape) * before_s
         end_s = max(start_s + time_s, end_s + time_s / shape.positions)
     return end_s

@@ -14,7 +14,7 @@ _MOBILENET = "A. G. Howard et al., MobileNets, arXiv:1704.04861, table 1"
 
 def lenet5() -> Network:
     """LeNet-5 6-16-120-84-10 for 28 x 28 images, the first convolution padded by 2."""
-    b = Builder("lenet5", (1, 28, 28), signed=False)
+    b = Builder("lenet5", (1, 28, 28))
     x = b.pool("pool1", b.conv("conv1", b.input, 6, 5), 2)
     x = b.pool("pool2", b.conv("conv2", x, 16, 5, padding=0), 2)
     x = b.linear("fc2", b.linear("fc1", x, 120, relu=True), 84, relu=True)
