@@ -112,6 +112,36 @@ def _layer(shape: LayerShape, index: int, chip: ChipSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
+HEAT = {
+    "rate_hz": 900.0, "power_w": 0.4, "ambient_k": 300.0, "peak_k": 331.2, "mean_k": 318.0, "leakage_w": 0.01,
+    "tiles_k": [[331.0, 316.0], [307.0, None]], "tiles_w": [[0.3, 0.08], [0.02, None]],
+}  # fmt: skip
+
+
+def _timeline(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Layers one after the other; the last is written in a second round."""
+    stages, now = [], 0.0
+    for number, layer in enumerate(layers):
+        second = number == len(layers) - 1 > 0
+        end = now + layer["latency_s"]
+        stages.append(
+            {"layer": layer["name"], "piece": 0, "round": int(second), "copies": 1 + number % 2, "arrays": layer["arrays"],
+             "start_s": now, "end_s": end, "busy_s": layer["latency_s"], "batch_end_s": end,
+             "limited_by": ("array", "converter", "transfers")[number % 3]}
+        )  # fmt: skip
+        now = end
+    rounds = [
+        {"start_s": 0.0, "reload_s": 1e-6, "arrays_written": 4},
+        {"start_s": 0.9 * now, "reload_s": 2e-6, "arrays_written": 1},
+    ]
+    return {
+        "mode": "layer_serial", "duplication": "greedy", "batch": 1, "latency_s": now, "batch_latency_s": now, "interval_s": now,
+        "bottleneck": layers[0]["name"] if layers else "none", "array_utilisation": 0.3, "buffer_bits": 5e5,
+        "spilled_bits": 100.0,
+        "stages": stages, "rounds": rounds, "notes": ["10 write-verify cycles: assumed"],
+    }  # fmt: skip
+
+
 def example_dict(shapes: tuple[LayerShape, ...] = LENET) -> dict[str, Any]:
     """The fields of a valid result; tests change them before they build it."""
     chip = example_chip()
@@ -155,6 +185,7 @@ def example_dict(shapes: tuple[LayerShape, ...] = LENET) -> dict[str, Any]:
                  "tops_per_mm2_peak": 0.478, "utilisation": 0.41, "arrays_used": 9, "arrays_built": 16,
                  "macs": macs, "notes": NOTES},
         "layers": layers, "components": components,
+        "timeline": _timeline(layers), "heat": HEAT,
         "programming": {"cells": 246_824, "writes_per_cell": 3.7, "unconverged_share": 0.0021},
         "references": [{"text": "A. Author et al., A Work on Accelerators, ISCA 2016",
                         "used_for": "component figures"}],

@@ -37,7 +37,7 @@ def sparse_result() -> Result:
         data
         | {
             "layers": [layer], "components": [], "programming": None, "references": [], "notes": [],
-            "timings": {}, "chip": {"name": "bare"}, "trials": 1, "accuracy": accuracy,
+            "timeline": None, "heat": None, "timings": {}, "chip": {"name": "bare"}, "trials": 1, "accuracy": accuracy,
             "cost": {name: data["cost"][name] for name in required},
         }
     )  # fmt: skip
@@ -94,7 +94,7 @@ def test_every_figure_has_a_place_a_caption_and_axes_with_names() -> None:
     page = render_report(result)
     drawn = figures(result)
     assert set(drawn) == {"accuracy", "energy-layers", "latency-layers", "area-layers", "components", "snr",
-                          "saturation", "conductance"}  # fmt: skip
+                          "saturation", "conductance", "treemap", "gantt", "heat"}  # fmt: skip
     for name, figure in drawn.items():
         place = re.search(rf'id="plot-{name}".*?<figcaption>(.+?)</figcaption>', page, re.DOTALL)
         assert place

@@ -34,6 +34,7 @@ from crosstile.study.result import (
     cost_from_estimate,
     layer_costs_from_estimate,
 )
+from crosstile.study.result_chip import Heat, Timeline
 from crosstile.study.wires import WireLoss
 from crosstile.zoo import LoadedModel
 
@@ -206,6 +207,9 @@ class Measured:
     wire_loss: WireLoss | None = None
     solved: SolverWork | None = None
     ageing: list[AgedAccuracy] | None = None
+    timeline: Timeline | None = None
+    heat: Heat | None = None
+    why_no_heat: str = ""
 
 
 def assemble(options: RunOptions, found: Measured) -> Result:
@@ -235,6 +239,8 @@ def assemble(options: RunOptions, found: Measured) -> Result:
             "cost": cost_from_estimate(found.cost),
             "layers": _layer_results(mapped, found.analysis, found.cost, found.wire_loss),
             "wires": _wire_result(chip, found),
+            "timeline": found.timeline,
+            "heat": found.heat,
             "ageing": [_aged(point) for point in found.ageing or ()],
             "components": components_from_estimate(found.cost),
             "programming": {
@@ -246,6 +252,6 @@ def assemble(options: RunOptions, found: Measured) -> Result:
             },
             "references": _references(loaded, data, chip, found.cost["components"]),
             "timings": {name: round(seconds, 4) for name, seconds in found.seconds.items()},
-            "notes": _notes(mapped, chip, data, samples),
+            "notes": [*_notes(mapped, chip, data, samples), *([found.why_no_heat] if found.why_no_heat else [])],
         }
     )  # fmt: skip

@@ -50,8 +50,9 @@ _NULL_MEANS: Final = {
 
 def render_report(result: Result) -> str:
     """Return the report as one HTML text: figures, tables and plotly.js inside, no request to any network."""
+    described = chip_figures(result.chip)
     return render_page(
-        _TEMPLATE, figures(result), r=result, chip_figures=chip_figures(result.chip), effects=_effects(result.chip)
+        _TEMPLATE, figures(result), r=result, chip_figures=described, effects=_effects(result.chip)
     )
 
 

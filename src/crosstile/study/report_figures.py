@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from crosstile.study.chip_figures import chip_figures
 from crosstile.study.report_style import (
     ACCENT,
     INK,
@@ -63,7 +64,7 @@ def figures(result: Result) -> dict[str, Figure]:
         found["ageing"] = _ageing(result)
     if result.components:
         found["components"] = _components(result)
-    return found
+    return found | chip_figures(result)
 
 
 def _accuracy(result: Result) -> Figure:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from crosstile.errors import CrosstileError
+from crosstile.study.result_chip import Heat, Timeline
 from crosstile.study.result_parts import (
     Accuracy,
     AgedResult,
@@ -86,6 +87,10 @@ class Result(Section):
     programming: Programming | None = None
     wires: WireResult | None = None
     """Null for ideal wires."""
+    timeline: Timeline | None = None
+    """Who runs when; null in results of earlier releases."""
+    heat: Heat | None = None
+    """Temperatures of the tiles; null in results of earlier releases."""
     ageing: tuple[AgedResult, ...] = ()
     """Over time and temperature, where several were asked for; the first is that of ``accuracy``."""
     references: tuple[Reference, ...] = ()

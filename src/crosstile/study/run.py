@@ -18,6 +18,7 @@ from crosstile.study.ageing import evaluate_ageing, parse_conditions
 from crosstile.study.ageing import steps as ageing_steps
 from crosstile.study.analyse import analyse
 from crosstile.study.assemble import Measured, assemble, package_version
+from crosstile.study.chip_level import heat, timeline
 from crosstile.study.montecarlo import count_correct, evaluate
 from crosstile.study.options import RunOptions, check
 from crosstile.study.result import Result
@@ -162,7 +163,11 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
     solved = solver_work().since(work)
     progress.stage("estimate cost")
     with clock.measure("estimate"):
-        cost = estimate([analysis[name].plan for name in mapped.layers], chip).as_dict()
+        plans = [analysis[name].plan for name in mapped.layers]
+        report = estimate(plans, chip)
+        cost = report.as_dict()
+        warm, why_not = heat(plans, report, chip)
+        whole = timeline(loaded.model, tuple(x.shape[1:]), chip, options.digital), warm, why_not
     result = assemble(
         options,
         Measured(
@@ -180,6 +185,7 @@ def run(options: RunOptions, *, out: Path | None = None, progress: Progress | No
             loss,
             solved,
             ageing,
+            *whole,
         ),
     )
     resume.clear()

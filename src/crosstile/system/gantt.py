@@ -6,7 +6,6 @@ import math
 from typing import Final
 
 from crosstile import __version__
-from crosstile.study.report import render_page
 from crosstile.study.report_style import ACCENT, SOFT, WARM, Figure, axis, axis_scale, layout, pretty, safe
 from crosstile.system.chip import ChipCost
 from crosstile.system.schedule_result import Schedule
@@ -58,7 +57,7 @@ def gantt(plan: Schedule) -> Figure:
     step = math.ceil(len(runs) / _TICKS)
     shown = range(0, len(runs), step)
     layers = axis(
-        "", tickvals=list(shown), ticktext=[safe(_label(plan, i), 26) for i in shown], range=[len(runs) - 0.4, -0.6],
+        "layer", tickvals=list(shown), ticktext=[safe(_label(plan, i), 26) for i in shown], range=[len(runs) - 0.4, -0.6],
         showgrid=False, zeroline=False,
     )  # fmt: skip
     height = min(1200, 110 + 17 * len(runs))
@@ -91,6 +90,8 @@ def figures(plan: Schedule) -> dict[str, Figure]:
 
 def render(cost: ChipCost, command: str = "") -> str:
     """Return the page of a schedule as one HTML text; it loads nothing."""
+    from crosstile.study.report import render_page  # late: the report draws this module's figure
+
     return render_page(
         "schedule.html.j2", figures(cost.schedule), c=cost, s=cost.schedule, version=__version__, command=command
     )
