@@ -75,9 +75,9 @@ def _lookup(symbol: str) -> tuple[str, float] | None:
     if symbol.endswith("K") and "/" in symbol:
         return "temperature coefficient", _PER_KELVIN["".join(symbol.split())]
     if symbol.endswith("/s"):
-        unit = next(unit for unit in _PER_SECOND if symbol.endswith(unit))
-        prefix = _PREFIX.get(symbol[: len(symbol) - len(unit)])
-        return None if prefix is None else ("data rate", prefix * _PER_SECOND[unit])
+        rate = next(unit for unit in _PER_SECOND if symbol.endswith(unit))
+        times = _PREFIX.get(symbol[: len(symbol) - len(rate)])
+        return None if times is None else ("data rate", times * _PER_SECOND[rate])
     first, *second = re.split(r"[\s.·]+", symbol)
     if second:
         found = _lookup(first)
