@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from crosstile import __version__
+from crosstile.cli_basis import register as register_basis
 from crosstile.cli_compare import register as register_compare
 from crosstile.cli_device import register as register_device
 from crosstile.cli_library import register as register_library
+from crosstile.cli_lifetime import register as register_lifetime
 from crosstile.cli_macro import register as register_macro
 from crosstile.cli_package import register as register_package
 from crosstile.cli_reproduce import register as register_reproduce
 from crosstile.cli_schedule import register as register_schedule
 from crosstile.cli_solve import register as register_solve
+from crosstile.cli_tenants import register as register_tenants
 from crosstile.cli_thermal import register as register_thermal
 from crosstile.cli_train import register as register_train
 from crosstile.cli_validate import register as register_validate
@@ -299,6 +302,9 @@ for register in (
     register_thermal,
     register_package,
     register_schedule,
+    register_basis,
+    register_tenants,
+    register_lifetime,
 ):
     register(app)
 

@@ -26,6 +26,8 @@ def register(app: typer.Typer) -> None:
     studies.callback(invoke_without_command=True)(listing)
     studies.command("memory-technologies")(memory_technologies)
     studies.command("isaac")(isaac)
+    studies.command("multi-tenant")(multi_tenant)
+    studies.command("basisn")(basisn)
     app.add_typer(studies, name="reproduce")
 
 
@@ -114,4 +116,44 @@ def isaac(as_json: JsonOpt = False) -> None:
         return
     console = _console()
     console.print(bill_table())
+    show_findings(console, published, found)
+
+
+def multi_tenant(as_json: JsonOpt = False) -> None:
+    """Tenants on one chip: partition, pipelining and copies of weights against direct deployment."""
+    from crosstile.reproduce.multi_tenant import LEGEND, case_table, cases, document, findings
+    from crosstile.reproduce.published import load_study, show_findings
+
+    published = load_study("multi-tenant")
+    if as_json:
+        typer.echo(json.dumps(document(published, cases()), indent=1, allow_nan=False))
+        return
+    console = _console()
+    with console.status("a minute or so") as status:
+        found = cases(tell=status.update)
+    console.print(case_table(found))
+    console.print(LEGEND, markup=False)
+    show_findings(console, published, findings(published, found))
+
+
+def basisn(
+    arrays: Annotated[int, typer.Option(help="Arrays of the chip.")] = 16,
+    chip: Annotated[str, typer.Option(help="A chip of the library or a path to YAML.")] = "reram-8b",
+    as_json: JsonOpt = False,
+) -> None:
+    """BasisN: cycles and energy-delay product against reprogramming, over write models."""
+    from crosstile.reproduce.basisn import findings, ratio_tables, ratios
+    from crosstile.reproduce.published import findings_document, load_study, show_findings
+
+    published = load_study("basisn")
+    rows = ratios(chip, arrays)
+    found = findings(published, rows)
+    if as_json:
+        document = findings_document(published, f"crosstile reproduce basisn --arrays {arrays} --chip {chip}", found)
+        document["ratios"] = [vars(row) for row in rows]
+        typer.echo(json.dumps(document, indent=1, allow_nan=False))
+        return
+    console = _console()
+    for table in ratio_tables(rows):
+        console.print(table)
     show_findings(console, published, found)

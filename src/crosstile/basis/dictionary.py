@@ -134,4 +134,4 @@ def quantise(basis: Array, levels: int | Literal["binary"]) -> Array:
         cosine = np.einsum("nr,nr->n", tried, basis) / np.where(length > 0, length, 1) / np.linalg.norm(basis, axis=1)
         better = cosine > agreement
         best[better], agreement[better] = tried[better], cosine[better]
-    return best
+    return best + 0.0  # no negative zeros

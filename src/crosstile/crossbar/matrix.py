@@ -15,6 +15,7 @@ from crosstile.circuits.adc import AdcRange
 from crosstile.crossbar.encode import Decoding, decoding, encode, flips
 from crosstile.crossbar.exact import Grid, Part, choose_grid
 from crosstile.crossbar.program import ProgrammedArray, Window, program_array
+from crosstile.crossbar.spares import gathered, lay_out, spread, switched
 from crosstile.crossbar.wired import effective, wanted_cells
 from crosstile.mapping.plan import Pack
 from crosstile.nonidealities.write_verify import WriteStatistics
@@ -148,6 +149,7 @@ def build_pack(
     pack_number: int,
     first_array: int,
     importance: FloatArray | None = None,
+    sensitivity: FloatArray | None = None,
 ) -> PackMatrix:
     """Encode, program and arrange one pack.
 
@@ -156,6 +158,7 @@ def build_pack(
         pack: where the rows and outputs go.
         first_array: number in the network of the pack's first array, for fault maps.
         importance: (pack rows,) mean input of each row, which sorts rows by current; None leaves them as mapped.
+        sensitivity: (pack rows,) mean squared input of each row, by which stuck cells are weighed; None: all rows alike.
 
     Returns:
         the programmed pack, seen through its wires; for given (seed, trial, layer, pack) always the same.
@@ -168,19 +171,26 @@ def build_pack(
     blocks = _place(encode(integers, weights), pack, chip, importance)
     targets = [target for block in blocks for target in block.physical]
     targets = wanted_cells(targets, chip)
-    programmed = [
-        program_array(
-            target, chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=n, array_number=first_array + n
-        )
-        for n, target in enumerate(targets)
+    heeded = [
+        None if sensitivity is None else sensitivity[block.rows[block.order]]
+        for block in blocks
+        for _ in block.physical
     ]
+    layouts, built = [], []
+    for n, target in enumerate(targets):
+        named = {"seed": seed, "trial": trial, "array": n, "array_number": first_array + n}
+        layouts.append(lay_out(target, chip, heeded[n], layer=f"{layer}/{pack_number}", **named))
+        built.append(program_array(spread(target, layouts[n]), chip, layer=f"{layer}/{pack_number}", **named))
+    programmed = [gathered(array, layout) for array, layout in zip(built, layouts, strict=True)]
     before = sum(
         (np.histogram(np.clip(t, edges[0], edges[-1]), edges)[0] for t in targets), np.zeros(len(edges) - 1, np.int64)
     )
     after = sum((np.histogram(np.clip(p.levels, edges[0], edges[-1]), edges)[0] for p in programmed), before * 0)
     for array in programmed:
         writes += array.writes
-    acting = effective(programmed, chip.wires, window, replica=chip.array.off_current == "replica_column")
+    on_wires = [switched(array, layout, window) for array, layout in zip(built, layouts, strict=True)]
+    acting = effective(on_wires, chip.wires, window, replica=chip.array.off_current == "replica_column")
+    acting = [gathered(array, layout) for array, layout in zip(acting, layouts, strict=True)]
     total = (
         float(sum(window.to_siemens(target).sum() for block in blocks for target in block.physical)),
         _total_s(programmed, window),
@@ -215,7 +225,7 @@ def build_pack(
                 noise = np.concatenate([_columns(variance[piece], chip, pair="add"), unit_variance[piece]], axis=1)
             matrix = np.concatenate([_columns(cells[piece], chip, pair="keep"), unit[piece]], axis=1)
             raw.append((rows[piece], matrix, noise, flip))
-    return _assemble(
+    return assemble(
         raw, chip, pack, pack_number, decoding(weights), units, row_conductance, total, writes, (before, after)
     )
 
@@ -238,7 +248,7 @@ def _columns(values: FloatArray, chip: ChipSpec, *, pair: str) -> FloatArray:
     return np.ascontiguousarray(merged.transpose(0, 2, 3, 1)).reshape(len(values), -1)
 
 
-def _assemble(
+def assemble(
     raw: list[tuple[npt.NDArray[np.int64], FloatArray, FloatArray | None, npt.NDArray[np.bool_]]],
     chip: ChipSpec,
     pack: Pack,
@@ -250,6 +260,13 @@ def _assemble(
     writes: WriteStatistics,
     histogram: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
 ) -> PackMatrix:
+    """Return the matrices of all segments on their common grid.
+
+    Args:
+        raw: for each segment the pack rows that it drives, its levels (rows, slice x polarity x output, then unit columns), their
+        read-noise variance with an analog pair already joined, and (outputs, slices, polarities) which columns are complements.
+        chip: its weights section says how columns are decoded.
+    """
     weights, outputs = chip.weights, pack.outputs
     analog_pair = weights.encoding == "differential" and weights.difference == "analog"
     off = chip.cell.g_off_s / Window.of(chip).unit_s if chip.array.off_current == "converted" else 0.0

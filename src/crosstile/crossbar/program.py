@@ -19,6 +19,7 @@ import numpy.typing as npt
 from crosstile.errors import SpecError
 from crosstile.nonidealities import Levels, life
 from crosstile.nonidealities.base import Effect
+from crosstile.nonidealities.stuck import StuckAt
 from crosstile.nonidealities.write_verify import WriteStatistics
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.conditions import Conditions
@@ -53,6 +54,14 @@ class Window:
         unit = (chip.cell.g_on_s - chip.cell.g_off_s) / chip.weights.max_level
         return cls(Levels(chip.cell.g_off_s, chip.cell.g_on_s), unit)
 
+    @property
+    def open_level(self) -> float:
+        """The level of a cell that is switched off: 0 S, and never less by rounding."""
+        level = -self.levels.g_off_s / self.unit_s
+        while self.levels.g_off_s + level * self.unit_s < 0:
+            level = float(np.nextafter(level, 0.0))
+        return level
+
     def to_siemens(self, levels: FloatArray) -> FloatArray:
         """Levels to siemens."""
         return self.levels.g_off_s + levels * self.unit_s
@@ -86,6 +95,18 @@ def program_array(
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below, in words
         return _program(targets, chip, (seed, trial, layer, array), array_number)
+
+
+def stuck_cells(
+    shape: tuple[int, int], chip: ChipSpec, *, seed: int, trial: int, layer: str, array: int, array_number: int
+) -> npt.NDArray[np.int8]:
+    """Return (rows, columns) which cells :func:`program_array` finds stuck: 1 on, -1 off, 0 healthy; arguments as there."""
+    place, levels = (seed, trial, layer, array), Window.of(chip).levels
+    g_s = np.full(shape, np.nan)  # what is no number afterwards is healthy
+    for effect in chip.cell.effects:
+        if isinstance(effect, StuckAt) and not effect.is_identity:
+            g_s = effect.apply_to_array(g_s, levels, generator(*place, effect.kind), array_number)
+    return np.where(g_s == levels.g_on_s, 1, np.where(g_s == levels.g_off_s, -1, 0)).astype(np.int8)
 
 
 def _program(

@@ -5,8 +5,9 @@ currents of each column, take away what is taken away in analog, convert, and sh
 folded, batched or skipped. Read noise is drawn for each cell at each read. The fast engine is tested against
 this file.
 
-Shared with the engine are only the programmed cells (:func:`crosstile.crossbar.program.program_array`), the grid that
-conductances are kept on, and the definition of a converter (:class:`crosstile.circuits.adc.AdcRange`).
+Shared with the engine are only the programmed cells (:func:`crosstile.crossbar.program.program_array`), the search for
+the lines that stuck cells call for (:func:`crosstile.crossbar.spares.lay_out`), the grid that conductances are kept on,
+and the definition of a converter (:class:`crosstile.circuits.adc.AdcRange`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from crosstile.circuits.adc import AdcRange
 from crosstile.circuits.nodal import nodal_effective_conductance
 from crosstile.crossbar.program import Window, program_array
+from crosstile.crossbar.spares import lay_out
 from crosstile.mapping.plan import Pack
 from crosstile.specs.chip import ChipSpec
 
@@ -111,6 +113,7 @@ def reference_mvm(
     first_array: int = 0,
     read_rng: np.random.Generator | None = None,
     importance: FloatArray | None = None,
+    sensitivity: FloatArray | None = None,
 ) -> Reference:
     """Multiply integer vectors with one pack on its arrays.
 
@@ -120,6 +123,7 @@ def reference_mvm(
         fraction_bits: (slices * converted polarities * outputs + unit columns,) grid of each column.
         read_rng: source of read noise; ``None`` reads without noise.
         importance: (pack rows,) mean inputs that sort the rows of a chip that wires them by current; no flips then.
+        sensitivity: (pack rows,) mean squared inputs, by which stuck cells are weighed where lines may move.
     """
     spec, n = chip.weights, len(x)
     pairs = spec.encoding == "differential"
@@ -162,17 +166,28 @@ def reference_mvm(
                     last = len(rows) - 1
                     inside_out = sorted(range(len(rows)), key=lambda p: (-min(p, last - p), p))
                     order = [r for _, r in sorted(zip(inside_out, order, strict=True))]
-            cells = program_array(
-                physical[order], chip, seed=seed, trial=trial, layer=f"{layer}/{pack_number}", array=array,
-                array_number=first_array + array,
-            )  # fmt: skip
+            heeded = None if sensitivity is None else np.array([sensitivity[rows[p]] for p in order])
+            named = {"seed": seed, "trial": trial, "array": array, "array_number": first_array + array}
+            wanted = physical[order]
+            layout = lay_out(wanted, chip, heeded, layer=f"{layer}/{pack_number}", **named)
+            lines = list(range(wanted.shape[0])), list(range(wanted.shape[1]))
+            if layout is not None:  # the array is larger, and lines stand elsewhere on it
+                lines = layout.rows.tolist(), layout.columns.tolist()
+                wanted = np.zeros(layout.shape)
+                for r, line in enumerate(lines[0]):
+                    for c, across in enumerate(lines[1]):
+                        wanted[line, across] = physical[order[r], c]
+            cells = program_array(wanted, chip, layer=f"{layer}/{pack_number}", **named)
             array += 1
-            seen_levels = _through_wires(cells.levels, chip)[np.argsort(order)]
+            used = np.zeros(wanted.shape, dtype=bool)
+            used[np.ix_(*lines)] = True
+            on_array = _through_wires(np.where(used, cells.levels, Window.of(chip).open_level), chip)
+            seen_levels = on_array[np.ix_(*lines)][np.argsort(order)]
             sigma = np.zeros_like(physical)
             if cells.noise_variance is not None and read_rng is not None:
                 if chip.wires is not None:
                     raise ValueError("read noise behind wires has its oracle in the tests of circuits.sensitivity")
-                sigma = np.sqrt(cells.noise_variance)
+                sigma = np.sqrt(cells.noise_variance[np.ix_(*lines)][np.argsort(order)])
 
             def read(column: int, fraction: int, driven: FloatArray, start: int) -> FloatArray:
                 """Return the currents of one column, in levels times digits, for driven (n, rows of the segment)."""

@@ -91,7 +91,9 @@ def set_converter(layer: MappedLayer, x: Tensor) -> None:
     """Keep a sample of a layer's calibration inputs, and set the range of its converters by them."""
     chip, q = layer.chip, layer.scale.quantise(x.detach()[: max(1, min(len(x), 32))])
     seen = layer.make_inputs(q).vectors(q)
-    layer.calibration = seen[:: max(1, len(seen) // _MAX_VECTORS)][:_MAX_VECTORS].cpu().numpy().astype(np.int32)
+    # At random, since a stride can fall in step with the rows of an image and see its edge alone.
+    kept = np.sort(np.random.default_rng(0).permutation(len(seen))[:_MAX_VECTORS])
+    layer.calibration = seen[torch.from_numpy(kept).to(seen.device)].cpu().numpy().astype(np.int32)
     spans, level = None, 1.0
     if chip.adc.bits is not None and chip.adc.range == "calibrated":
         spans, left = converter_spans(layer, chip.adc.percentile)

@@ -211,7 +211,7 @@ def plan_layer(shape: LayerShape, chip: ChipSpec) -> LayerPlan:
         shape=shape,
         packs=packs,
         arrays=arrays,
-        cells_total=arrays * array.rows * array.columns,
+        cells_total=arrays * array.rows_built * array.columns_built,
         cells_used=shape.groups * shape.rows * shape.outputs * columns,
         activity=activity,
     )

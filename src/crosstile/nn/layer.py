@@ -111,12 +111,14 @@ class MappedLayer(nn.Module):
 
     def build(self, number: int, chip: ChipSpec, *, seed: int, trial: int, first_array: int = 0) -> PackMatrix:
         """Return pack ``number`` as ``chip`` would hold it."""
-        pack, importance = self.plan.packs[number], None
+        pack, importance, sensitivity = self.plan.packs[number], None, None
+        if chip.array.mends and self.calibration is not None:
+            sensitivity = (self.calibration[:, self.pack_rows(pack)].astype(np.float64) ** 2).mean(axis=0)
         if chip.compensation.rows == "by_current":
             importance = np.abs(self._calibration[:, self.pack_rows(pack)].astype(np.float64)).mean(axis=0)
         return build_pack(
             self.pack_weights(pack), pack, chip, seed=seed, trial=trial, layer=self.name, pack_number=number,
-            first_array=first_array, importance=importance,
+            first_array=first_array, importance=importance, sensitivity=sensitivity,
         )  # fmt: skip
 
     def program(self, seed: int, trial: int, conditions: Conditions | None = None) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from crosstile.circuits.wires import Wires
 from crosstile.errors import SpecError
@@ -125,8 +125,23 @@ class ArraySpec(Spec):
     the same wires; or converted and removed digitally."""
     wires: WireSpec | None = None
     """Resistances of word lines, bit lines, drivers and sense amplifiers; ``null``: ideal wires."""
+    spare_rows: int = Field(default=0, ge=0, le=1024)
+    """Rows that the array has in addition, for rows with stuck cells."""
+    spare_columns: int = Field(default=0, ge=0, le=1024)
+    """Columns that the array has in addition, for columns with stuck cells."""
+    remap: Literal["none", "columns", "rows", "both"] = "none"
+    """Which lines go where they mind stuck cells least, known from a test of the array; ``none``: only spares are used."""
 
     model_config = Spec.model_config | {"populate_by_name": True}
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Arrays without spares and remapping are written as before."""
+        data: dict[str, Any] = handler(self)
+        for key, usual in (("spare_rows", 0), ("spare_columns", 0), ("remap", "none")):
+            if key in data and data[key] == usual:
+                del data[key]
+        return data
 
     @model_validator(mode="after")
     def _active_fits(self) -> ArraySpec:
@@ -138,6 +153,21 @@ class ArraySpec(Spec):
     def rows_per_read(self) -> int:
         """Word lines that one read drives at most."""
         return self.active_rows or self.rows
+
+    @property
+    def rows_built(self) -> int:
+        """Rows with the spares."""
+        return self.rows + self.spare_rows
+
+    @property
+    def columns_built(self) -> int:
+        """Columns with the spares."""
+        return self.columns + self.spare_columns
+
+    @property
+    def mends(self) -> bool:
+        """True when lines may stand elsewhere than in order."""
+        return bool(self.spare_rows or self.spare_columns or self.remap != "none")
 
 
 class AdcSpec(Spec):
@@ -230,6 +260,7 @@ class ChipSpec(Spec):
         except SpecError as error:
             raise ValueError(str(error)) from None
         self._check_compensation()
+        self._check_spares()
         if self.cell.current is not None and (self.inputs.dac_bits > 1 or not (self.wires is None or self.wires.ideal)):
             raise ValueError(
                 f"cell {self.cell.name!r} has a current that is not proportional to its voltage; a network then needs reads at "
@@ -259,6 +290,24 @@ class ChipSpec(Spec):
             raise ValueError(
                 "compensation.weights: precompensated scales the matrix down, which the outputs' gain takes back; "
                 "set compensation.outputs: gain"
+            )
+
+    def _check_spares(self) -> None:
+        pair = self.weights.encoding == "differential" and self.weights.difference == "analog"
+        if pair and self.array.spare_columns % 2:
+            raise ValueError(
+                f"array.spare_columns is {self.array.spare_columns}, but pairs that are subtracted in analog move as pairs; "
+                "give an even number"
+            )
+        if self.array.mends and self.compensation.weights == "precompensated":
+            raise ValueError(
+                "compensation.weights: precompensated aims at cells in their places, which array.spare_rows, spare_columns and "
+                "remap change; set one of them to as_mapped, 0 or none"
+            )
+        if self.array.remap in ("rows", "both") and self.compensation.rows == "by_current":
+            raise ValueError(
+                f"array.remap: {self.array.remap} would undo the order of compensation.rows: by_current; set remap: columns, or "
+                "rows: as_mapped"
             )
 
     @property

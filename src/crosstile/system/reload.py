@@ -6,8 +6,8 @@ writes its arrays, then the whole batch passes it. With n_r arrays written (copi
 
     t_reload = max( ceil(n_r / arrays_in_parallel) t_array,  d_r b / bandwidth ),     E_reload = n_r E_array + d_r b E_bit :
 
-the weights come from the memory off the chip (``schedule.spill``), b bits for each of the d_r arrays that are not copies of others,
-while arrays are being written.
+the weights come from the memory off the chip (``schedule.spill``), b bits for each of the d_r arrays that are not copies of
+others, while arrays are being written.
 
 Rounds are chosen by a dynamic programme over cuts, on reload + batch times the slowest stage (sum of the stages when
 layer-serial); its answer is kept where it beats filling the rounds one after the other. A network that fits is never written.
@@ -87,7 +87,7 @@ def write_model(chip: ChipSpec) -> WriteModel:
         bits = _CONTINUOUS_BITS
         notes.append(f"continuous cells: {bits} bits each are read from the memory off the chip, assumed")
     notes.append(f"weights are read from the memory off the chip ({chip.schedule.spill.source})")
-    rows, columns = chip.array.rows, chip.array.columns
+    rows, columns = chip.array.rows_built, chip.array.columns_built
     steps = {"cell": rows * columns, "row": rows, "array": 1}[write.parallelism]
     cells = rows * columns
     return WriteModel(

@@ -1,7 +1,7 @@
 """Ways between the chips of a package, and what they carry.
 
-Chips stand on a grid in snake order, so that neighbours in number are neighbours in place. A mesh is routed first along its rows, then
-along its columns; a ring the shorter way round; ``all_to_all`` has a link for every pair. A link carries both directions at once:
+Chips stand on a grid in snake order, so that neighbours in number are neighbours in place. A mesh is routed first along its rows,
+then along its columns; a ring the shorter way round; ``all_to_all`` has a link for every pair. A link carries both directions:
 
     load(a -> b) = bits of all transfers whose way goes from a to b,     link time = largest load / bandwidth.
 """

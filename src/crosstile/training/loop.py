@@ -80,19 +80,20 @@ def train(
     check(options)
     if resume and checkpoint is None:
         raise UsageError("resume needs checkpoint, the file that the earlier training wrote.")
-    x, y = _checked(x, y, "training data")
+    x, y = check_labels(x, y, "training data")
     if held_out is not None:
-        held_out = _checked(*held_out, "held-out data")
+        held_out = check_labels(*held_out, "held-out data")
     calibration = x[:CALIBRATION_SAMPLES] if calibration is None else calibration.detach().cpu()
     check_batch(calibration, "calibration data")
     start = float_copy(model)
-    _check_scores(start, x, y)
+    check_scores(start, x, y)
     return _Training(start, chip, (x, y), held_out, calibration.float(), options, progress or Progress()).run(
         checkpoint, resume=resume
     )
 
 
-def _checked(x: Tensor, y: Tensor, what: str) -> tuple[Tensor, Tensor]:
+def check_labels(x: Tensor, y: Tensor, what: str) -> tuple[Tensor, Tensor]:
+    """Return inputs and labels on the CPU, in single precision and as whole numbers; :class:`DataError` where they do not fit."""
     check_batch(x, what)
     if y.shape != (len(x),) or y.is_floating_point() or y.dtype == torch.bool:
         raise DataError(
@@ -101,7 +102,8 @@ def _checked(x: Tensor, y: Tensor, what: str) -> tuple[Tensor, Tensor]:
     return x.detach().cpu().float(), y.detach().cpu().long()
 
 
-def _check_scores(model: nn.Module, x: Tensor, y: Tensor) -> None:
+def check_scores(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Raise :class:`DataError` unless the network gives a score for each label."""
     try:
         with torch.inference_mode():
             scores = model(x[:2])

@@ -1,0 +1,104 @@
+"""What :func:`crosstile.basis.training.train_basis` can be told, and what of it cannot work."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from crosstile.basis.dictionary import METHODS, Method
+from crosstile.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BasisTrainOptions:
+    """How to make a basis and train it."""
+
+    sets: int = 2
+    """Arrays that a segment drives side by side."""
+    vectors: int | None = None
+    """Of an array; None: half of its columns."""
+    coefficient_bits: int = 3
+    cell_bits: int = 1
+    """1: a ternary basis."""
+    sparsity: int | None = None
+    """Vectors that a segment of a kernel may use; None: all."""
+    reselect: bool = True
+    """Choose the vectors of each segment anew at the start of an epoch, by their coefficients; else they are kept."""
+    method: Method = "pca"
+    """Where the basis starts."""
+    epochs: int = 4
+    lr_codes: float = 2e-2
+    """Learning rate of coefficients at the start, in their integer steps; all rates fall to 0 as a cosine."""
+    lr_basis: float = 2e-2
+    """Of the entries of the basis, in levels."""
+    lr_digital: float = 3e-3
+    """Of scales (their logarithms) and biases."""
+    phase: int = 25
+    """Steps in which the coefficients are learnt and the basis stays; then as many the other way round, and so on."""
+    final: float = 0.25
+    """Share of all steps, the last, in which the basis is frozen and only coefficients, scales and biases are learnt, without the
+    regulariser and, where there was one, with the supports as they are."""
+    contest: float = 0.0
+    """Strength of the regulariser against contests; see :mod:`crosstile.basis.regularise`."""
+    distil: float = 0.5
+    """Share of the loss that compares with the scores of the network that was given, instead of the labels."""
+    temperature: float = 2.0
+    """Of the compared scores."""
+    chip_every: int = 8
+    """Steps until the basis is programmed into a new chip, whose deviations all layers then see; 0: never."""
+    batch: int = 64
+    augment: bool = False
+    """Images only: random shifts by up to 4 pixels, and mirrored left to right or not."""
+    trials: int = 3
+    """Chips to programme for the accuracy before and after."""
+    seed: int = 0
+    digital: tuple[str, ...] = ()
+    """Patterns of names of layers that stay digital, and as they are."""
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> BasisTrainOptions:
+        """Return options from names and values.
+
+        Raises:
+            UsageError: there is no option of a name.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise UsageError(f"train_basis() has no option {name!r}{hint}; there are {', '.join(names)}.")
+        return cls(**given)
+
+    def check(self) -> None:
+        """Raise :class:`UsageError` for an option that has no meaning."""
+        whole = {"sets": 1, "coefficient_bits": 2, "cell_bits": 1, "epochs": 1, "phase": 1, "batch": 1, "trials": 1}
+        for name, least in {**whole, "chip_every": 0, "seed": 0}.items():
+            _whole(name, getattr(self, name), least)
+        for name in ("vectors", "sparsity"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1)
+        for name in ("lr_codes", "lr_basis", "lr_digital", "contest"):
+            _number(name, getattr(self, name), math.inf)
+        for name in ("final", "distil"):
+            _number(name, getattr(self, name), 1.0)
+        _number("temperature", self.temperature, math.inf)
+        if self.temperature == 0:
+            raise UsageError("temperature must be above 0.")
+        if self.method not in METHODS:
+            raise UsageError(f"method must be one of {', '.join(METHODS)}, found {self.method!r}.")
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} must be a whole number of at least {least}, found {value!r}.")
+
+
+def _number(name: str, value: object, most: float) -> None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not (good and isinstance(value, (int, float)) and 0 <= value <= most):
+        bound = "at least 0" if math.isinf(most) else f"from 0 to {most:g}"
+        raise UsageError(f"{name} must be a number {bound}, found {value!r}.")
