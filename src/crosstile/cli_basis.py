@@ -51,7 +51,12 @@ def basis(
     saved: Annotated[Path | None, typer.Option("--basis", help="A trained basis, written by --train.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Train basis and coefficients first.")] = False,
     epochs: Annotated[int, typer.Option(help="Epochs of --train.")] = 4,
-    contest: Annotated[float, typer.Option(help="With --train: strength of the regulariser against contests.")] = 0.0,
+    contest: Annotated[
+        float, typer.Option(help="Strength against contests while coefficients are found, such as 4: fewer cycles.")
+    ] = 0.0,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="With --train: shift and mirror images at random.")
+    ] = False,
     hold_out: Annotated[
         int | None, typer.Option(help="With --train: first samples kept to measure, where data have no training part.")
     ] = None,
@@ -86,8 +91,8 @@ def basis(
         model=model, chip=chip, arrays=tuple(numbers("--arrays", arrays)), sets=sets, coefficient_bits=coefficient_bits,
         lines=lines, sparsity=sparsity, method=method, batches=tuple(numbers("--batch", batch)), kernels_per_cycle=rate,
         write=_write(write), data=data, weights=weights, data_dir=data_dir, saved=saved, train=train, epochs=epochs,
-        contest=contest, hold_out=hold_out, train_samples=train_samples, samples=samples, trials=trials, seed=seed,
-        download=not offline,
+        contest=contest, augment=augment, hold_out=hold_out, train_samples=train_samples, samples=samples,
+        trials=trials, seed=seed, download=not offline,
     )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     checkpoint = None if out is None or not train else out / CHECKPOINT
@@ -154,6 +159,7 @@ def _command(options: Any) -> str:
         o.sets,
     ]
     words += ["--coefficient-bits", o.coefficient_bits, "--lines", o.lines, "--method", o.method]
+    words += [] if o.contest == 0 else ["--contest", o.contest]
     words += ["--batch", ",".join(map(str, o.batches)), "--trials", o.trials, "--seed", o.seed]
     for flag, value in (
         ("--sparsity", o.sparsity), ("--rate", o.kernels_per_cycle), ("--data", o.data), ("--weights", o.weights),
@@ -162,7 +168,7 @@ def _command(options: Any) -> str:
     ):  # fmt: skip
         words += [] if value is None else [flag, value]
     if o.train:
-        words += ["--train", "--epochs", o.epochs, "--contest", o.contest]
+        words += ["--train", "--epochs", o.epochs, *(["--augment"] if o.augment else [])]
         words += [] if o.hold_out is None else ["--hold-out", o.hold_out]
         words += [] if o.train_samples is None else ["--train-samples", o.train_samples]
     words += [] if o.download else ["--offline"]

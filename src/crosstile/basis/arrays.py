@@ -15,14 +15,14 @@ and one effective matrix serves all kernels, bits and layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from crosstile.basis.coefficients import largest_code
 from crosstile.crossbar.encode import decoding
-from crosstile.crossbar.matrix import PackMatrix, Segment, assemble, histogram_edges
+from crosstile.crossbar.matrix import PackMatrix, assemble, histogram_edges
 from crosstile.crossbar.program import ProgrammedArray, Window, program_array
 from crosstile.crossbar.wired import effective
 from crosstile.errors import SpecError
@@ -237,21 +237,3 @@ def build_switched_pack(
         raw, seen, pack, pack_number, decoding(seen.weights), 0, conductance, (wanted, acting, acting), WriteStatistics(),
         (counts[0], counts[1]),
     )  # fmt: skip
-
-
-def joined(pack: PackMatrix) -> PackMatrix:
-    """Return a pack whose sets are read as one array: the same sums, where no converter stands between them.
-
-    Folding all digits into one matrix (:func:`crosstile.crossbar.collapsed.collapse`) takes each row from one segment only.
-    """
-    found: dict[bytes, Segment] = {}
-    for segment in pack.segments:
-        key = segment.rows.tobytes()
-        if key in found:
-            first = found[key]
-            variance = None
-            if first.variance is not None and segment.variance is not None:
-                variance = first.variance + segment.variance
-            segment = replace(first, parts=(first.levels + segment.levels,), variance=variance)
-        found[key] = segment
-    return replace(pack, segments=tuple(found.values()))

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from crosstile.basis.arrays import Basis, BasisArrays, build_switched_pack, coefficient_chip, joined
+from crosstile.basis.arrays import Basis, BasisArrays, build_switched_pack, coefficient_chip
 from crosstile.basis.coefficients import QuantisedCodes, largest_code, quantise_codes
+from crosstile.basis.regularise import avoid_contests
 from crosstile.basis.segments import block_segments, combine
 from crosstile.crossbar.matrix import PackMatrix
-from crosstile.crossbar.mvm import PackEngine, choose_mode
 from crosstile.errors import ModelError
 from crosstile.mapping.capture import LayerCall
 from crosstile.mapping.plan import LayerShape
@@ -42,6 +42,8 @@ class Coding:
     """Vectors that one segment of a kernel may use, over all sets."""
     per: str = "kernel"
     """Scales a kernel or a layer."""
+    contest: float = 0.0
+    """Strength against contests while codes are found; see :func:`crosstile.basis.regularise.avoid_contests`."""
     codes: dict[str, QuantisedCodes] | None = None
     """Coefficients (outputs, blocks, sets * vectors) and scales (outputs,) by layer, if they were found before (by training)."""
 
@@ -85,6 +87,8 @@ class BasisLayer(MappedLayer):
         if found is None:
             segments = block_segments(weight, pack.blocks, flat.shape[1])
             found = quantise_codes(segments, flat, self.coding.sparsity, self.coding.bits, per=self.coding.per)
+            if self.coding.contest > 0:
+                found = avoid_contests(segments, flat, found, self.coding.bits, self.coding.contest)
         self.codes = found.codes
         self.integers = combine(found.codes, flat, pack.blocks).astype(np.float32)
         scale = np.broadcast_to(found.scale, (len(weight),)).astype(np.float32)
@@ -95,27 +99,6 @@ class BasisLayer(MappedLayer):
         return build_switched_pack(
             self.codes, self.plan.packs[number], self.coding.arrays, chip, seed=seed, trial=trial, pack_number=number
         )
-
-    def engines(self, device: torch.device) -> list[PackEngine]:
-        """Return the engines of the programmed packs on ``device``, made at the first use."""
-        packs, signed = self.packs, self.scale.signed
-        assert self._programmed is not None
-        cache = self._programmed.engines
-        if str(device) not in cache:
-            found = []
-            for pack, rows in zip(packs, map(self.pack_rows, self.plan.packs), strict=True):
-                mode = self.mode or choose_mode(pack, self.chip, self.converter, signed=signed, device=device)
-                found.append(
-                    PackEngine.build(
-                        joined(pack) if mode == "collapsed" else pack, rows, self.chip, self.converter, signed=signed,
-                        magnitude_bits=self.scale.magnitude_bits, device=device, mode=mode,
-                    )
-                )  # fmt: skip
-            cache[str(device)] = found
-        return cache[str(device)]
-
-    def _fit_outputs(self, packs: list[PackMatrix], kind: str) -> tuple[FloatArray, FloatArray] | None:
-        return super()._fit_outputs([joined(pack) for pack in packs], kind)
 
     def quantised(self) -> QuantisedCodes:
         """Return coefficients and scales."""

@@ -172,6 +172,7 @@ def map_basis(
     method: Method = "pca",
     cell_bits: int = 1,
     per: str = "kernel",
+    contest: float = 0.0,
     basis: Basis | None = None,
     codes: Mapping[str, QuantisedCodes] | None = None,
     seed: int = 0,
@@ -190,6 +191,7 @@ def map_basis(
         sparsity: vectors that a segment of a kernel may use over all sets; default all.
         method: how the basis is found. cell_bits: 1 is a ternary basis.
         per: scales a ``"kernel"`` or a ``"layer"``.
+        contest: strength against contests while codes are found; needs ``per`` kernel and no ``sparsity``.
         basis: instead of one made here; ``sets``, ``vectors``, ``cell_bits`` and ``method`` are then its own.
         codes: coefficients found before, by layer.
         seed: of all that is random.
@@ -216,9 +218,14 @@ def map_basis(
     check_fit(chip, basis)
     if sparsity is not None and sparsity < 1:
         raise SpecError(f"basis: a segment needs at least one vector, found sparsity {sparsity}.")
+    if contest < 0 or (contest > 0 and (per != "kernel" or sparsity is not None)):
+        raise SpecError(
+            f"basis: contest, found {contest:g}, is at least 0, and above 0 needs scales per kernel and no sparsity."
+        )
     coding = Coding(
-        BasisArrays(basis), coefficient_bits, sparsity or len(basis.flat), per, None if codes is None else dict(codes)
-    )
+        BasisArrays(basis), coefficient_bits, sparsity or len(basis.flat), per, contest,
+        None if codes is None else dict(codes),
+    )  # fmt: skip
     mapped = map_network(
         model, seen, calibration, seed=seed, digital=digital, progress=progress,
         make_layer=partial(basis_layer, coding=coding),

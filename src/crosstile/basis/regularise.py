@@ -1,6 +1,13 @@
-"""Fewer contests: coefficients of columns that many kernels of a segment want are drawn towards zero.
+"""Fewer contests: while coefficients are found, and while they are trained.
 
-With a_kj = |c_kj|, in units of the largest coefficient, the penalty of a segment counts what its kernels take from each other,
+Found (``avoid_contests``): a coefficient takes the integer v of least error and contest together, one column after the other,
+
+    min_v  (v - t)^2 + mu sum_bits bit_t(|v|) (share of the other kernels of the segment that want the column for this bit)
+
+with t the value of least error, given all others; the others then make up for what is lost.
+
+Trained (``shrink``): coefficients of columns that many kernels of a segment want are drawn towards zero. With a_kj = |c_kj|, in
+units of the largest coefficient, the penalty of a segment counts what its kernels take from each other,
 
     P = 1/K sum_{i<k} <a_i, a_k> = 1/(2K) sum_j ( load_j^2 - sum_k a_kj^2 ),      load_j = sum_k a_kj
 
@@ -21,8 +28,55 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crosstile.basis.coefficients import largest_code
+from crosstile.basis.coefficients import Array, QuantisedCodes, largest_code
 from crosstile.basis.contest import bit_supports, schedule_greedy
+
+_SWEEPS, _TURNS = 4, 4
+
+
+def avoid_contests(
+    segments: Array, basis: Array, found: QuantisedCodes, bits: int, strength: float, *, seed: int = 0
+) -> QuantisedCodes:
+    """Return ``found``, codes of one layer, changed towards fewer contests.
+
+    Args:
+        segments: (outputs, segments, r). basis: (n, r). bits: of a coefficient, sign included.
+        strength: mu above; 0 looks for least error alone. seed: of the order in which columns and kernels are looked at.
+    """
+    top, rng, outputs = largest_code(bits), np.random.default_rng(seed), len(segments)
+    gram = basis @ basis.T
+    scale = np.array(np.broadcast_to(found.scale, (outputs,)), dtype=np.float64)
+    codes = found.codes.astype(np.float64)
+    left = (segments - (codes * scale[:, None, None]) @ basis) @ basis.T
+    values = np.arange(-top, top + 1.0)
+    price = _bits_of(values, bits).astype(np.float64)
+    for _ in range(_SWEEPS):
+        for column in rng.permutation(len(basis)):
+            wanted = _bits_of(codes[:, :, column], bits).astype(np.float64)
+            for part in np.array_split(
+                rng.permutation(outputs), min(_TURNS, outputs)
+            ):  # not all leave a column at once
+                step = scale[part, None]
+                share = (wanted.sum(axis=1)[:, None] - wanted[:, part]) / outputs
+                best = codes[part, :, column] + left[part, :, column] / (step * gram[column, column])
+                cost = np.square(values - best[:, :, None]) + strength * np.einsum("tks,tv->ksv", share, price)
+                new = values[cost.argmin(axis=2)]
+                change = (new - codes[part, :, column]) * step
+                left[part] -= change[:, :, None] * gram[column]
+                codes[part, :, column] = new
+                wanted[:, part] = _bits_of(new, bits)
+        made = codes @ basis
+        power, match = (np.einsum("ksr,ksr->k", made, other) for other in (made, segments))
+        fitted = np.where((power > 0) & (match > 0), match / np.where(power > 0, power, 1.0), scale)
+        left += ((scale - fitted)[:, None, None] * made) @ basis.T
+        scale = fitted
+    return QuantisedCodes(codes.astype(np.int8), scale)
+
+
+def _bits_of(values: Array, bits: int) -> NDArray[np.int64]:
+    """Return (bits - 1, ...) the bits of magnitudes, the lowest first."""
+    magnitude = np.abs(values).astype(np.int64)
+    return np.stack([magnitude >> bit & 1 for bit in range(bits - 1)])
 
 
 def contest_penalty(codes: Tensor, top: int) -> Tensor:

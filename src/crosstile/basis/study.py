@@ -55,6 +55,8 @@ class BasisOptions:
     train: bool = False
     epochs: int = 4
     contest: float = 0.0
+    """Strength against contests while coefficients are found."""
+    augment: bool = False
     hold_out: int | None = None
     train_samples: int | None = None
     samples: int | None = None
@@ -184,7 +186,8 @@ def _by_shapes(options: BasisOptions, chip: ChipSpec, progress: Progress) -> Bas
 def _with_weights(
     options: BasisOptions, chip: ChipSpec, progress: Progress, checkpoint: Path | None
 ) -> tuple[BasisStudy, BasisModel | None]:
-    from crosstile.basis.network import BasisNetwork, map_basis, map_saved
+    from crosstile.basis.arrays import coefficient_chip
+    from crosstile.basis.network import folded_layers, map_basis, map_saved
     from crosstile.basis.save import BasisModel
     from crosstile.basis.training import train_basis
     from crosstile.datasets import load_dataset
@@ -212,7 +215,7 @@ def _with_weights(
             loaded.model, chip, parts.x, parts.y, calibration=calibration, checkpoint=checkpoint,
             resume=checkpoint is not None and checkpoint.exists(), progress=progress, sets=options.sets,
             coefficient_bits=options.coefficient_bits, sparsity=options.sparsity, epochs=options.epochs,
-            contest=options.contest, seed=options.seed, method=options.method,
+            contest_start=options.contest, augment=options.augment, seed=options.seed, method=options.method,
         )  # fmt: skip
         start = map_saved(loaded.model, trained.start, chip, calibration, seed=options.seed)
         before = _mean_accuracy(start, x, y, options, progress, "untrained basis")[0]
@@ -224,7 +227,7 @@ def _with_weights(
         progress.stage("basis and coefficients")
         net = map_basis(
             loaded.model, chip, calibration, sets=options.sets, coefficient_bits=options.coefficient_bits,
-            sparsity=options.sparsity, method=options.method, seed=options.seed,  # type: ignore[arg-type]
+            sparsity=options.sparsity, contest=options.contest, method=options.method, seed=options.seed,  # type: ignore[arg-type]
         )  # fmt: skip
     accuracy = _accuracy(loaded.model, net, chip, x, y, calibration, options, progress, text)
     shapes = [layer.shape for layer in net.layers.values()]
@@ -237,20 +240,22 @@ def _with_weights(
         found.append(layer_cycles(shape, codes[shape.name], designs[0], chip))
         progress.advance()
     layers = {d.arrays: [layer.on(d) for layer in found] for d in designs}
-    shown = tuple(LayerOnBasisResult(layer, _error(net, layer.name)) for layer in found)
+    _, own = folded_layers(loaded.model, coefficient_chip(chip, bits), calibration)
+    shown = tuple(LayerOnBasisResult(layer, _error(net, layer.name, own[layer.name].weight)) for layer in found)
     graph = _contests(codes, found, vectors)
     network = trace(loaded.model, tuple(x.shape[1:]), name=options.model)
     done = _finish(options, chip, network, shapes, designs, layers, shown, accuracy, before, graph, (), progress)
     return done, kept
 
 
-def _error(net: BasisNetwork, name: str) -> float:
+def _error(net: BasisNetwork, name: str, weight: Any) -> float:
+    """Return what the layer on the basis misses of the weights of the network that was given, as a share of their length."""
     from crosstile.basis.segments import combine
 
     layer, found = net.layers[name], net.codes[name]
     made = combine(found.codes, net.basis.flat, layer.plan.packs[0].blocks) * found.scale[:, None]
-    length = float(np.linalg.norm(layer.weight))
-    return float(np.linalg.norm(made - layer.weight)) / length if length > 0 else 0.0
+    length = float(np.linalg.norm(weight))
+    return float(np.linalg.norm(made - weight)) / length if length > 0 else 0.0
 
 
 def _mean_accuracy(

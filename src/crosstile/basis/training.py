@@ -210,7 +210,7 @@ class _Training:
         start = map_basis(
             self.source, self.chip, self.calibration, sets=options.sets, vectors=options.vectors,
             coefficient_bits=options.coefficient_bits, sparsity=options.sparsity, method=options.method,
-            cell_bits=options.cell_bits, seed=options.seed, digital=options.digital,
+            cell_bits=options.cell_bits, contest=options.contest_start, seed=options.seed, digital=options.digital,
             progress=lambda _: self.progress.advance(),
         ).model()  # fmt: skip
         if state is None:
@@ -281,7 +281,7 @@ class _Training:
         for number in range(self.steps):
             step = epoch * self.steps + number
             for layer in student.coded():
-                if self.options.contest > 0 and self._is_final(step):
+                if options.contest_start > 0 or (options.contest > 0 and self._is_final(step)):
                     layer.freeze_support()
                 elif number == 0:
                     layer.select()

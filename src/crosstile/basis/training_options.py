@@ -43,6 +43,8 @@ class BasisTrainOptions:
     regulariser and, where there was one, with the supports as they are."""
     contest: float = 0.0
     """Strength of the regulariser against contests; see :mod:`crosstile.basis.regularise`."""
+    contest_start: float = 0.0
+    """Strength against contests while the codes to start from are found; their supports then stay. Needs no ``sparsity``."""
     distil: float = 0.5
     """Share of the loss that compares with the scores of the network that was given, instead of the labels."""
     temperature: float = 2.0
@@ -81,10 +83,12 @@ class BasisTrainOptions:
         for name in ("vectors", "sparsity"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 1)
-        for name in ("lr_codes", "lr_basis", "lr_digital", "contest"):
+        for name in ("lr_codes", "lr_basis", "lr_digital", "contest", "contest_start"):
             _number(name, getattr(self, name), math.inf)
         for name in ("final", "distil"):
             _number(name, getattr(self, name), 1.0)
+        if self.contest_start > 0 and self.sparsity is not None:
+            raise UsageError("contest_start chooses supports by contests, sparsity by their number; give one of them.")
         _number("temperature", self.temperature, math.inf)
         if self.temperature == 0:
             raise UsageError("temperature must be above 0.")

@@ -75,14 +75,14 @@ def collapse(pack: PackMatrix, rows: int, largest_input: int, dac_bits: int, pla
             folded += segment.correction * unit[:, pack.unit_of_output]
         else:
             folded += segment.correction
-        matrix[segment.rows] = folded
+        matrix[segment.rows] += folded  # the same rows may drive several arrays
         if variance is None or segment.variance is None:
             continue
         spread = segment.variance[:, : pack.columns].astype(np.float64).reshape(len(main), -1, pack.outputs)
-        variance[segment.rows, : pack.outputs] = (spread * coefficient**2).sum(axis=1)
+        variance[segment.rows, : pack.outputs] += (spread * coefficient**2).sum(axis=1)
         if factor is not None:
             at = pack.outputs + number * units
-            variance[segment.rows, at : at + units] = segment.variance[:, pack.columns :]
+            variance[segment.rows, at : at + units] += segment.variance[:, pack.columns :]
             for unit_number in range(units):
                 mine = pack.unit_of_output == unit_number
                 factor[number * units + unit_number, mine] = segment.correction[mine] / (1.0 + pack.off_levels)
