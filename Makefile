@@ -37,7 +37,7 @@ demo: $(VENV)/.installed  ## Run LeNet-5 on a ReRAM chip and write a report.
 	@echo "The report: $(CURDIR)/$(DEMO_OUT)/report.html (open it in any browser; it needs no network)."
 
 test: lint  ## Check style and types, then run all tests.
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 test-quick: $(VENV)/.installed  ## Run the tests that take seconds.
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"

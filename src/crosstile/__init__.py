@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosstile.api import estimate
+    from crosstile.basisn.study import basis
     from crosstile.errors import CrosstileError
     from crosstile.mapping.replace import MappedNetwork
     from crosstile.mapping.replace import map_network as map
@@ -24,8 +25,14 @@ if TYPE_CHECKING:
     from crosstile.study.montecarlo import evaluate
     from crosstile.study.options import RunOptions
     from crosstile.study.run import run
+    from crosstile.sweep.export import load_sweep
+    from crosstile.system.chip import evaluate_chip
+    from crosstile.system.package import evaluate_package
+    from crosstile.system.schedule import schedule
     from crosstile.training.loop import train
     from crosstile.training.options import TrainOptions
+    from crosstile.workloads.table import network
+    from crosstile.workloads.trace import trace
 
 __version__ = "0.1.0"
 
@@ -35,20 +42,28 @@ _PLACES = {
     "MappedNetwork": "crosstile.mapping.replace",
     "RunOptions": "crosstile.study.options",
     "TrainOptions": "crosstile.training.options",
+    "basis": "crosstile.basisn.study",
     "estimate": "crosstile.api",
     "evaluate": "crosstile.study.montecarlo",
+    "evaluate_chip": "crosstile.system.chip",
+    "evaluate_package": "crosstile.system.package",
     "load_cell": "crosstile.specs.load",
     "load_chip": "crosstile.specs.load",
+    "load_sweep": "crosstile.sweep.export",
     "map": "crosstile.mapping.replace",
+    "network": "crosstile.workloads.table",
     "parse_chip": "crosstile.specs.load",
     "run": "crosstile.study.run",
+    "schedule": "crosstile.system.schedule",
+    "trace": "crosstile.workloads.trace",
     "train": "crosstile.training.loop",
 }
 _RENAMED = {"map": "map_network"}
 
 __all__ = [
-    "ChipSpec", "CrosstileError", "MappedNetwork", "RunOptions", "TrainOptions", "__version__", "estimate", "evaluate",
-    "load_cell", "load_chip", "map", "parse_chip", "run", "train",
+    "ChipSpec", "CrosstileError", "MappedNetwork", "RunOptions", "TrainOptions", "__version__", "basis", "estimate", "evaluate",
+    "evaluate_chip", "evaluate_package", "load_cell", "load_chip", "load_sweep", "map", "network", "parse_chip", "run", "schedule",
+    "trace", "train",
 ]  # fmt: skip
 
 

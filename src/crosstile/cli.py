@@ -23,6 +23,7 @@ from crosstile.cli_package import register as register_package
 from crosstile.cli_reproduce import register as register_reproduce
 from crosstile.cli_schedule import register as register_schedule
 from crosstile.cli_solve import register as register_solve
+from crosstile.cli_sweep import register as register_sweep
 from crosstile.cli_tenants import register as register_tenants
 from crosstile.cli_thermal import register as register_thermal
 from crosstile.cli_train import register as register_train
@@ -305,6 +306,7 @@ for register in (
     register_basis,
     register_tenants,
     register_lifetime,
+    register_sweep,
 ):
     register(app)
 

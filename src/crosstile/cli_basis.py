@@ -14,7 +14,7 @@ from crosstile.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from crosstile.basis.study import BasisStudy
+    from crosstile.basisn.study import BasisStudy
 
 FORMAT = "crosstile-basis-1"
 CHECKPOINT = "basis-checkpoint.pt"
@@ -74,7 +74,7 @@ def basis(
     """Put a network on a basis: accuracy, cycles, energy and delay, beside reprogramming and other baselines."""
     from rich.console import Console
 
-    from crosstile.basis.study import BasisOptions, study_basis
+    from crosstile.basisn.study import BasisOptions, study_basis
     from crosstile.cli_compare import numbers
     from crosstile.study.progress import bar
     from crosstile.study.write import check_writable
@@ -111,7 +111,7 @@ def basis(
     command = _command(options)
     text = json.dumps({"format": FORMAT, "command": command} | found.as_dict(), indent=1, allow_nan=False) + "\n"
     if out is not None:
-        from crosstile.basis.report import render
+        from crosstile.basisn.report import render
         from crosstile.files import write_all
 
         write_all({out / "basis.json": text.encode(), out / "basis.html": render(found, command).encode()})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosstile.basis.contest import (
+from crosstile.basisn.contest import (
     Cycles,
     bit_supports,
     check_cycles,

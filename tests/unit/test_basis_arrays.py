@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import crosstile.basis.arrays as arrays_module
-from crosstile.basis.arrays import Basis, BasisArrays, coefficient_chip, device_chip, switched_columns
-from crosstile.basis.coefficients import QuantisedCodes, pursue
-from crosstile.basis.dictionary import initial_basis, quantise
-from crosstile.basis.layers import BasisLayer
-from crosstile.basis.network import BasisNetwork, map_basis
-from crosstile.basis.segments import block_segments, combine
+import crosstile.basisn.arrays as arrays_module
+from crosstile.basisn.arrays import Basis, BasisArrays, coefficient_chip, device_chip, switched_columns
+from crosstile.basisn.coefficients import QuantisedCodes, pursue
+from crosstile.basisn.dictionary import initial_basis, quantise
+from crosstile.basisn.layers import BasisLayer
+from crosstile.basisn.network import BasisNetwork, map_basis
+from crosstile.basisn.segments import block_segments, combine
 from crosstile.circuits.nodal import nodal_effective_conductance
 from crosstile.crossbar.program import Window, program_array
 from crosstile.errors import CrosstileError, ModelError, SpecError

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstile.basis.coefficients import largest_code, pursue, quantise_codes
-from crosstile.basis.dictionary import METHODS, Method, initial_basis, quantise
-from crosstile.basis.segments import cut, join
+from crosstile.basisn.coefficients import largest_code, pursue, quantise_codes
+from crosstile.basisn.dictionary import METHODS, Method, initial_basis, quantise
+from crosstile.basisn.segments import cut, join
 from crosstile.errors import SpecError
 
 

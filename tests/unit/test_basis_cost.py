@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from crosstile.basis.baselines import digital, identity, per_layer, reprogramming, with_write_model
-from crosstile.basis.contest import bit_supports, check_cycles, schedule_exact
-from crosstile.basis.cost import CONTROL, SWITCHES, basis_cost, cycle_s
-from crosstile.basis.cycles import (
+import crosstile as ct
+from crosstile.basisn.baselines import digital, identity, per_layer, reprogramming, with_write_model
+from crosstile.basisn.contest import bit_supports, check_cycles, schedule_exact
+from crosstile.basisn.cost import CONTROL, SWITCHES, basis_cost, cycle_s
+from crosstile.basisn.cycles import (
     BasisArraySpec,
     layer_cycles,
     layer_cycles_at_rate,
@@ -264,6 +265,14 @@ def test_what_the_command_refuses(
     with pytest.raises(CrosstileError, match=text):
         _call(*words)
     assert not list(tmp_path.iterdir())
+
+
+def test_from_python() -> None:
+    found = ct.basis("resnet8", kernels_per_cycle=16, arrays=(4,))
+    assert found.accuracy is None
+    assert [c.cost.name for c in found.compared] == ["basis", "identity", "digital", "per layer", "reprogramming"]
+    with pytest.raises(CrosstileError, match="has no option 'array'"):
+        ct.basis("resnet8", array=4)
 
 
 def test_the_command_with_weights() -> None:

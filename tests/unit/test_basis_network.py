@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from crosstile.basis.arrays import coefficient_chip
-from crosstile.basis.dictionary import quantise
-from crosstile.basis.network import folded_layers, make_basis, map_basis, map_saved, rebuilt
-from crosstile.basis.save import BasisModel
+from crosstile.basisn.arrays import coefficient_chip
+from crosstile.basisn.dictionary import quantise
+from crosstile.basisn.network import folded_layers, make_basis, map_basis, map_saved, rebuilt
+from crosstile.basisn.save import BasisModel
 from crosstile.errors import CrosstileError, ModelError, UsageError
 from crosstile.specs.load import load_chip
 

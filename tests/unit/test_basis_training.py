@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from crosstile.basis.arrays import coefficient_chip, device_chip
-from crosstile.basis.coefficients import quantise_codes
-from crosstile.basis.contest import bit_supports, schedule_exact
-from crosstile.basis.fake_quant import CodedLayer, LearntBasis, straight_through
-from crosstile.basis.network import folded_layers, map_basis, rebuilt
-from crosstile.basis.regularise import avoid_contests, contest_penalty, cycles_per_read, shrink
-from crosstile.basis.training import BasisTrainResult, train_basis
-from crosstile.basis.training_options import BasisTrainOptions
+from crosstile.basisn.arrays import coefficient_chip, device_chip
+from crosstile.basisn.coefficients import quantise_codes
+from crosstile.basisn.contest import bit_supports, schedule_exact
+from crosstile.basisn.fake_quant import CodedLayer, LearntBasis, straight_through
+from crosstile.basisn.network import folded_layers, map_basis, rebuilt
+from crosstile.basisn.regularise import avoid_contests, contest_penalty, cycles_per_read, shrink
+from crosstile.basisn.training import BasisTrainResult, train_basis
+from crosstile.basisn.training_options import BasisTrainOptions
 from crosstile.datasets import load_dataset
 from crosstile.errors import UsageError
 from crosstile.specs.load import load_chip

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crosstile.basis.baselines import reprogramming, with_write_model
-from crosstile.basis.cost import basis_cost
-from crosstile.basis.cycles import BasisArraySpec, layer_cycles_at_rate
-from crosstile.basis.study import WRITES
+from crosstile.basisn.baselines import reprogramming, with_write_model
+from crosstile.basisn.cost import basis_cost
+from crosstile.basisn.cycles import BasisArraySpec, layer_cycles_at_rate
+from crosstile.basisn.study import WRITES
 from crosstile.reproduce.published import Finding, PublishedStudy
 from crosstile.specs.load import load_chip
 from crosstile.workloads.table import network

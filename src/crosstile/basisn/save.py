@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crosstile.basis.arrays import Basis
-from crosstile.basis.coefficients import QuantisedCodes, largest_code
+from crosstile.basisn.arrays import Basis
+from crosstile.basisn.coefficients import QuantisedCodes, largest_code
 from crosstile.errors import ModelError, SpecError, UsageError
 from crosstile.training.checkpoint import write_file
 

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crosstile.basis.arrays import Basis, BasisArrays
-from crosstile.basis.coefficients import QuantisedCodes, largest_code
-from crosstile.basis.network import FoldedLayer
-from crosstile.basis.save import LayerOnBasis
-from crosstile.basis.segments import block_places
+from crosstile.basisn.arrays import Basis, BasisArrays
+from crosstile.basisn.coefficients import QuantisedCodes, largest_code
+from crosstile.basisn.network import FoldedLayer
+from crosstile.basisn.save import LayerOnBasis
+from crosstile.basisn.segments import block_places
 from crosstile.specs.chip import ChipSpec
 
 _EDGE = 0.49
@@ -57,7 +57,7 @@ class LearntBasis(nn.Module):
 
     @torch.no_grad()
     def program(self, chip: ChipSpec, seed: int, trial: int) -> None:
-        """Write the present integers into chip ``trial`` of :func:`crosstile.basis.arrays.device_chip`; d is what comes of it."""
+        """Write the present integers into chip ``trial`` of :func:`crosstile.basisn.arrays.device_chip`; d results."""
         basis = self.basis()
         arrays = BasisArrays(basis).programmed(chip, seed, trial)
         held = np.concatenate([array.levels[:, 0::2] - array.levels[:, 1::2] for array in arrays], axis=1).T

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from crosstile.basis.coefficients import largest_code
+from crosstile.basisn.coefficients import largest_code
 from crosstile.crossbar.encode import decoding
 from crosstile.crossbar.matrix import PackMatrix, assemble, histogram_edges
 from crosstile.crossbar.program import ProgrammedArray, Window, program_array

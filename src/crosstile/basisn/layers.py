@@ -3,7 +3,7 @@
     y = s_k s_x sum_i q_i (sum_j c_kj b_ji) + bias,     c integer coefficients, b integer basis vectors
 
 The integer weights sum_j c_kj b_ji stand where a mapped layer has those of its own cells, so that calibration, converters,
-corrections and engines are the same; what differs is where the columns come from (:mod:`crosstile.basis.arrays`).
+corrections and engines are the same; what differs is where the columns come from (:mod:`crosstile.basisn.arrays`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from crosstile.basis.arrays import Basis, BasisArrays, build_switched_pack, coefficient_chip
-from crosstile.basis.coefficients import QuantisedCodes, largest_code, quantise_codes
-from crosstile.basis.regularise import avoid_contests
-from crosstile.basis.segments import block_segments, combine
+from crosstile.basisn.arrays import Basis, BasisArrays, build_switched_pack, coefficient_chip
+from crosstile.basisn.coefficients import QuantisedCodes, largest_code, quantise_codes
+from crosstile.basisn.regularise import avoid_contests
+from crosstile.basisn.segments import block_segments, combine
 from crosstile.crossbar.matrix import PackMatrix
 from crosstile.errors import ModelError
 from crosstile.mapping.capture import LayerCall
@@ -43,7 +43,7 @@ class Coding:
     per: str = "kernel"
     """Scales a kernel or a layer."""
     contest: float = 0.0
-    """Strength against contests while codes are found; see :func:`crosstile.basis.regularise.avoid_contests`."""
+    """Strength against contests while codes are found; see :func:`crosstile.basisn.regularise.avoid_contests`."""
     codes: dict[str, QuantisedCodes] | None = None
     """Coefficients (outputs, blocks, sets * vectors) and scales (outputs,) by layer, if they were found before (by training)."""
 
@@ -159,7 +159,7 @@ def check_groups(name: str, groups: int) -> None:
 
 
 def basis_layer(call: LayerCall, chip: ChipSpec, coding: Coding) -> BasisLayer:
-    """Return the layer of ``call`` on the basis; ``chip`` is that of :func:`crosstile.basis.arrays.coefficient_chip`.
+    """Return the layer of ``call`` on the basis; ``chip`` is that of :func:`crosstile.basisn.arrays.coefficient_chip`.
 
     Raises:
         ModelError: the layer has groups, or the coding's coefficients do not fit it.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosstile.basis.baselines import digital, identity, per_layer, reprogramming, with_write_model
-from crosstile.basis.contest import bit_supports, contest_graph
-from crosstile.basis.cost import BasisCost, basis_cost
-from crosstile.basis.cycles import BasisArraySpec, LayerCycles, layer_cycles, layer_cycles_at_rate
+from crosstile.basisn.baselines import digital, identity, per_layer, reprogramming, with_write_model
+from crosstile.basisn.contest import bit_supports, contest_graph
+from crosstile.basisn.cost import BasisCost, basis_cost
+from crosstile.basisn.cycles import BasisArraySpec, LayerCycles, layer_cycles, layer_cycles_at_rate
 from crosstile.errors import UsageError
 from crosstile.mapping.plan import LayerShape
 from crosstile.specs.chip import ChipSpec
@@ -23,8 +23,8 @@ from crosstile.study.stages import Progress
 from crosstile.workloads.graph import Network
 
 if TYPE_CHECKING:
-    from crosstile.basis.network import BasisNetwork
-    from crosstile.basis.save import BasisModel
+    from crosstile.basisn.network import BasisNetwork
+    from crosstile.basisn.save import BasisModel
 
 WRITES = (("cell", 10.0), ("cell", 100.0), ("cell", 1000.0), ("row", 10.0), ("row", 100.0), ("row", 1000.0))
 """Write models of the sensitivity table: cells written at once in an array, mean write-verify cycles."""
@@ -143,6 +143,23 @@ class BasisStudy:
         return data
 
 
+def basis(model: str, **fields: Any) -> BasisStudy:
+    """Put a network on a basis; what ``crosstile basis`` does, from Python.
+
+    Args:
+        model: a built-in network, or ``package.module:factory``.
+        fields: of :class:`BasisOptions`, such as ``chip="reram-8b", arrays=(16, 64), sets=4, samples=500``.
+
+    Raises:
+        UsageError: a field that does not exist. CrosstileError: anything else that the input got wrong.
+    """
+    known = {field.name for field in dataclasses.fields(BasisOptions)}
+    for name in fields:
+        if name not in known:
+            raise UsageError(f"basis() has no option {name!r}; there are {', '.join(sorted(known - {'model'}))}.")
+    return study_basis(BasisOptions(model, **fields))[0]
+
+
 def study_basis(
     options: BasisOptions, progress: Progress | None = None, *, checkpoint: Path | None = None
 ) -> tuple[BasisStudy, BasisModel | None]:
@@ -186,10 +203,10 @@ def _by_shapes(options: BasisOptions, chip: ChipSpec, progress: Progress) -> Bas
 def _with_weights(
     options: BasisOptions, chip: ChipSpec, progress: Progress, checkpoint: Path | None
 ) -> tuple[BasisStudy, BasisModel | None]:
-    from crosstile.basis.arrays import coefficient_chip
-    from crosstile.basis.network import folded_layers, map_basis, map_saved
-    from crosstile.basis.save import BasisModel
-    from crosstile.basis.training import train_basis
+    from crosstile.basisn.arrays import coefficient_chip
+    from crosstile.basisn.network import folded_layers, map_basis, map_saved
+    from crosstile.basisn.save import BasisModel
+    from crosstile.basisn.training import train_basis
     from crosstile.datasets import load_dataset
     from crosstile.study.samples import check_outputs, load_samples
     from crosstile.training.data import split
@@ -250,7 +267,7 @@ def _with_weights(
 
 def _error(net: BasisNetwork, name: str, weight: Any) -> float:
     """Return what the layer on the basis misses of the weights of the network that was given, as a share of their length."""
-    from crosstile.basis.segments import combine
+    from crosstile.basisn.segments import combine
 
     layer, found = net.layers[name], net.codes[name]
     made = combine(found.codes, net.basis.flat, layer.plan.packs[0].blocks) * found.scale[:, None]

@@ -24,12 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crosstile.basis.arrays import coefficient_chip, device_chip
-from crosstile.basis.fake_quant import CodedLayer, LearntBasis
-from crosstile.basis.network import BasisNetwork, folded_layers, map_basis, map_saved, rebuilt
-from crosstile.basis.regularise import shrink
-from crosstile.basis.save import BasisModel
-from crosstile.basis.training_options import BasisTrainOptions
+from crosstile.basisn.arrays import coefficient_chip, device_chip
+from crosstile.basisn.fake_quant import CodedLayer, LearntBasis
+from crosstile.basisn.network import BasisNetwork, folded_layers, map_basis, map_saved, rebuilt
+from crosstile.basisn.regularise import shrink
+from crosstile.basisn.save import BasisModel
+from crosstile.basisn.training_options import BasisTrainOptions
 from crosstile.crossbar.program import derive_key
 from crosstile.errors import ModelError, UsageError
 from crosstile.mapping.modules import replace_modules
@@ -101,7 +101,7 @@ def train_basis(
     """Put a trained network on a basis, and train basis and coefficients.
 
     Args:
-        model: a trained network, as :func:`crosstile.basis.network.map_basis` takes it. It is not touched.
+        model: a trained network, as :func:`crosstile.basisn.network.map_basis` takes it. It is not touched.
         chip: its arrays hold the basis.
         x, y: (samples, ...) inputs as the network takes them, and (samples,) labels, to train on.
         held_out: inputs and labels that nothing is trained on; accuracy on them is measured before and after.

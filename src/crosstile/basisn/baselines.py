@@ -13,9 +13,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from crosstile.basis.arrays import coefficient_chip
-from crosstile.basis.cost import BasisCost, area_and_leakage, basis_cost, cycle_s
-from crosstile.basis.cycles import BasisArraySpec, LayerCycles, layer_cycles_at_rate
+from crosstile.basisn.arrays import coefficient_chip
+from crosstile.basisn.cost import BasisCost, area_and_leakage, basis_cost, cycle_s
+from crosstile.basisn.cycles import BasisArraySpec, LayerCycles, layer_cycles_at_rate
 from crosstile.cost.charges import charge
 from crosstile.cost.components import evaluate
 from crosstile.cost.figures import Request

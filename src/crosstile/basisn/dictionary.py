@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crosstile.basis.coefficients import pursue
+from crosstile.basisn.coefficients import pursue
 from crosstile.errors import SpecError
 
 Array = NDArray[np.float64]

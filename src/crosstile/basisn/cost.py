@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from crosstile.basis.arrays import coefficient_chip
-from crosstile.basis.cycles import BasisArraySpec, LayerCycles
+from crosstile.basisn.arrays import coefficient_chip
+from crosstile.basisn.cycles import BasisArraySpec, LayerCycles
 from crosstile.cost.charges import charge
 from crosstile.cost.components import evaluate
 from crosstile.cost.figures import Request
@@ -79,7 +79,7 @@ def basis_cost(
     """Return time, energy and area of a network on ``design.arrays`` arrays of ``chip`` that hold the basis.
 
     Args:
-        shapes: of the network. layers: their cycles, from :mod:`crosstile.basis.cycles`.
+        shapes: of the network. layers: their cycles, from :mod:`crosstile.basisn.cycles`.
 
     Raises:
         SpecError: the chip cannot switch columns, or a component does not cover what is asked.

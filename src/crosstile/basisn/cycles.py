@@ -1,8 +1,8 @@
 """Cycles that a layer takes on arrays which hold the basis.
 
 For row block s, set k and bit t of the coefficients, the kernels whose coefficients have that bit are read in the cycles of a
-schedule without contests (:mod:`crosstile.basis.contest`). With N arrays and S sets there are U = N / S copies of each set, which
-serve different positions and blocks side by side:
+schedule without contests (:mod:`crosstile.basisn.contest`). With N arrays and S sets there are U = N / S copies of each set,
+which serve different positions and blocks side by side:
 
     groups_k = sum over s, t of cycles(s, k, t),    W_k = positions x planes x phases x groups_k,    cycles = max_k ceil(W_k / U)
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crosstile.basis.contest import bit_supports, schedule_exact, schedule_greedy
+from crosstile.basisn.contest import bit_supports, schedule_exact, schedule_greedy
 from crosstile.errors import SpecError
 from crosstile.mapping.plan import LayerShape, input_planes, plan_layer
 from crosstile.specs.chip import ChipSpec

@@ -28,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crosstile.basis.coefficients import Array, QuantisedCodes, largest_code
-from crosstile.basis.contest import bit_supports, schedule_greedy
+from crosstile.basisn.coefficients import Array, QuantisedCodes, largest_code
+from crosstile.basisn.contest import bit_supports, schedule_greedy
 
 _SWEEPS, _TURNS = 4, 4
 

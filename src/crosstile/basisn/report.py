@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crosstile import __version__
-from crosstile.basis.study import BasisStudy
+from crosstile.basisn.study import BasisStudy
 from crosstile.study.report import render_page
 from crosstile.study.report_style import ACCENT, SOFT, WARM, Figure, axis, layout, safe
 

@@ -1,4 +1,4 @@
-"""What :func:`crosstile.basis.training.train_basis` can be told, and what of it cannot work."""
+"""What :func:`crosstile.basisn.training.train_basis` can be told, and what of it cannot work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from crosstile.basis.dictionary import METHODS, Method
+from crosstile.basisn.dictionary import METHODS, Method
 from crosstile.errors import UsageError
 
 
@@ -42,7 +42,7 @@ class BasisTrainOptions:
     """Share of all steps, the last, in which the basis is frozen and only coefficients, scales and biases are learnt, without the
     regulariser and, where there was one, with the supports as they are."""
     contest: float = 0.0
-    """Strength of the regulariser against contests; see :mod:`crosstile.basis.regularise`."""
+    """Strength of the regulariser against contests; see :mod:`crosstile.basisn.regularise`."""
     contest_start: float = 0.0
     """Strength against contests while the codes to start from are found; their supports then stay. Needs no ``sparsity``."""
     distil: float = 0.5

@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crosstile.basis.arrays import Basis, BasisArrays, coefficient_chip, device_chip
-from crosstile.basis.coefficients import QuantisedCodes
-from crosstile.basis.dictionary import Method, initial_basis, quantise
-from crosstile.basis.layers import BasisLayer, Coding, basis_layer, check_groups
-from crosstile.basis.save import BasisModel, LayerOnBasis
-from crosstile.basis.segments import block_segments, combine
+from crosstile.basisn.arrays import Basis, BasisArrays, coefficient_chip, device_chip
+from crosstile.basisn.coefficients import QuantisedCodes
+from crosstile.basisn.dictionary import Method, initial_basis, quantise
+from crosstile.basisn.layers import BasisLayer, Coding, basis_layer, check_groups
+from crosstile.basisn.save import BasisModel, LayerOnBasis
+from crosstile.basisn.segments import block_segments, combine
 from crosstile.errors import ModelError, SpecError
 from crosstile.mapping.capture import LayerCall, capture
 from crosstile.mapping.fold import fold_norms
@@ -58,7 +58,7 @@ def folded_layers(
     """Return a copy of the network with its batch-norms folded, and its layers as they go on arrays.
 
     Args:
-        chip: as :func:`crosstile.basis.arrays.coefficient_chip` gives it. calibration: (batch, ...) inputs; a few are run.
+        chip: as :func:`crosstile.basisn.arrays.coefficient_chip` gives it. calibration: (batch, ...) inputs; a few are run.
 
     Raises:
         ModelError: the network cannot be mapped, or a layer has groups.
@@ -93,7 +93,7 @@ def make_basis(
 
     Args:
         rows: of an array. sets: arrays side by side. vectors: of an array. cell_bits: 1 is a ternary basis.
-        method: see :mod:`crosstile.basis.dictionary`. ``pca`` has at most ``rows`` directions; more vectors come from ``kmeans``.
+        method: see :mod:`crosstile.basisn.dictionary`. ``pca`` has at most ``rows`` directions; ``kmeans`` gives more.
         sparsity: vectors that a segment may use in K-SVD.
     """
     count = sets * vectors
