@@ -62,8 +62,8 @@ _RENAMED = {"map": "map_network"}
 
 __all__ = [
     "ChipSpec", "CrosstileError", "MappedNetwork", "RunOptions", "TrainOptions", "__version__", "basis", "estimate", "evaluate",
-    "evaluate_chip", "evaluate_package", "load_cell", "load_chip", "load_sweep", "map", "network", "parse_chip", "run", "schedule",
-    "trace", "train",
+    "evaluate_chip", "evaluate_package", "load_cell", "load_chip", "load_sweep", "map", "network", "parse_chip", "run",
+    "schedule", "trace", "train",
 ]  # fmt: skip
 
 
