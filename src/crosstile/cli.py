@@ -22,6 +22,7 @@ from crosstile.cli_macro import register as register_macro
 from crosstile.cli_package import register as register_package
 from crosstile.cli_reproduce import register as register_reproduce
 from crosstile.cli_schedule import register as register_schedule
+from crosstile.cli_search import register as register_search
 from crosstile.cli_solve import register as register_solve
 from crosstile.cli_sweep import register as register_sweep
 from crosstile.cli_tenants import register as register_tenants
@@ -307,6 +308,7 @@ for register in (
     register_tenants,
     register_lifetime,
     register_sweep,
+    register_search,
 ):
     register(app)
 

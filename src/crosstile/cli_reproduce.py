@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     studies.command("isaac")(isaac)
     studies.command("multi-tenant")(multi_tenant)
     studies.command("basisn")(basisn)
+    studies.command("codesign")(codesign)
     app.add_typer(studies, name="reproduce")
 
 
@@ -157,3 +158,25 @@ def basisn(
     for table in ratio_tables(rows):
         console.print(table)
     show_findings(console, published, found)
+
+
+def codesign(
+    trials: Annotated[int, typer.Option(help="Evaluations of each run.", min=1)] = 100,
+    seeds: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 5,
+    as_json: JsonOpt = False,
+) -> None:
+    """Hardware and mapping searched together against the ISAAC preset; minutes."""
+    from crosstile.reproduce.codesign import STUDY, document, findings, preset, run_table, runs
+    from crosstile.reproduce.published import load_study, show_findings
+    from crosstile.search.study import load_study as load_search
+
+    published, tuned = load_study("codesign"), preset(load_search(STUDY))
+    command = f"crosstile reproduce codesign --trials {trials} --seeds {seeds}"
+    if as_json:
+        typer.echo(json.dumps(document(published, runs(trials, seeds), tuned, command), indent=1, allow_nan=False))
+        return
+    console = _console()
+    with console.status("some minutes") as status:
+        found = runs(trials, seeds, tell=status.update)
+    console.print(run_table(found, tuned))
+    show_findings(console, published, findings(published, found, tuned))
