@@ -38,6 +38,12 @@ def basis(
     lines: Annotated[int, typer.Option(help="Summing lines of an array: kernels that a cycle can serve.")] = 16,
     sparsity: Annotated[int | None, typer.Option(help="Vectors that a segment may use; default all.")] = None,
     method: Annotated[str, typer.Option(help="How the basis starts: pca, kmeans, ksvd or random.")] = "pca",
+    combined: Annotated[
+        str,
+        typer.Option(
+            "--combine", help="Accuracy with coefficients applied by switches (switched) or digital logic (digital)."
+        ),
+    ] = "switched",
     batch: Annotated[str, typer.Option(help="Samples between two rewrites of the baseline, with commas.")] = "1,16",
     rate: Annotated[
         float | None,
@@ -89,7 +95,8 @@ def basis(
         check_writable(out)
     options = BasisOptions(
         model=model, chip=chip, arrays=tuple(numbers("--arrays", arrays)), sets=sets, coefficient_bits=coefficient_bits,
-        lines=lines, sparsity=sparsity, method=method, batches=tuple(numbers("--batch", batch)), kernels_per_cycle=rate,
+        lines=lines, sparsity=sparsity, method=method, combined=combined, batches=tuple(numbers("--batch", batch)),
+        kernels_per_cycle=rate,
         write=_write(write), data=data, weights=weights, data_dir=data_dir, saved=saved, train=train, epochs=epochs,
         contest=contest, augment=augment, hold_out=hold_out, train_samples=train_samples, samples=samples,
         trials=trials, seed=seed, download=not offline,
@@ -159,6 +166,7 @@ def _command(options: Any) -> str:
         o.sets,
     ]
     words += ["--coefficient-bits", o.coefficient_bits, "--lines", o.lines, "--method", o.method]
+    words += [] if o.combined == "switched" else ["--combine", o.combined]
     words += [] if o.contest == 0 else ["--contest", o.contest]
     words += ["--batch", ",".join(map(str, o.batches)), "--trials", o.trials, "--seed", o.seed]
     for flag, value in (

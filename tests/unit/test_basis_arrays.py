@@ -164,6 +164,62 @@ def test_layers_are_the_loop(name: str, cell_bits: int) -> None:
         assert not np.array_equal(ideal, loop(layer, inputs_of(layer, images())[1], chip, trial=3))
 
 
+def digital_loop(layer: BasisLayer, x: Array, chip: ChipSpec, *, trial: int = 0) -> Array:
+    """(n, outputs) sums with every column converted by itself and coefficients applied to the codes."""
+    basis, adc, (pack,) = layer.coding.arrays.basis, layer.converter, layer.plan.packs
+    device = chip.replaced(weights__bits=basis.cell_bits + 1, weights__cell_bits=basis.cell_bits)
+    arrays = acting_levels(basis, device, 0, trial)
+    grid = 2.0 ** layer.packs[0].grid.fraction_bits.reshape(len(pack.blocks), basis.sets, basis.vectors)
+    phases = [(1, np.maximum(x, 0)), (-1, np.maximum(-x, 0))] if layer.scale.signed else [(1, x)]
+    sums = np.zeros((len(x), pack.outputs))
+    for number, block in enumerate(pack.blocks):
+        for index, levels in enumerate(arrays):
+            for vector in range(basis.vectors):
+                total = np.zeros(len(x))
+                for start, stop in block.segments:
+                    step = grid[number, index, vector]
+                    pair = np.rint(levels[start:stop, 2 * vector : 2 * vector + 2] * step) / step
+                    for sign, values in phases:
+                        driven = values[:, list(block.rows[start:stop])]
+                        for plane in range(layer.scale.magnitude_bits):
+                            digits = driven >> plane & 1
+                            current = digits @ pair[:, 0] - digits @ pair[:, 1]
+                            if adc is not None:
+                                current = adc.convert(current, 0, 0) / adc.gain[0]
+                            total += sign * 2.0**plane * current
+                sums += total[:, None] * layer.codes[:, number, index * basis.vectors + vector]
+    return sums
+
+
+@pytest.mark.parametrize("bits", [8, 4, None])
+def test_coefficients_applied_digitally_are_the_loop(bits: int | None) -> None:
+    """Equal codes, so equal sums to rounding, as above; with ideal cells and converters the integer product itself."""
+    chip = RERAM.replaced(cell__effects=VARIED, adc__bits=bits)
+    network = mapped(chip, combined="digital")
+    network.mapped.program(2)
+    for layer, shape in zip(network.layers.values(), [(3, 3, 4, 4), (6, 20)], strict=True):
+        x = torch.randn(*shape, generator=torch.Generator().manual_seed(5))
+        q, vectors = inputs_of(layer, x if layer.shape.signed_inputs else x.abs())
+        found, wanted = layer.matmul(q, len(q)).numpy(), digital_loop(layer, vectors, chip, trial=2)
+        allowed = 2.0**-20 * np.abs(wanted).max()
+        if bits is None:
+            steps = np.abs(vectors).sum(axis=1).max() * np.abs(layer.codes.astype(float)).sum(axis=(1, 2)).max()
+            allowed += 2.0**-9 * steps
+        assert np.abs(found - wanted).max() <= allowed
+        assert np.abs(wanted).max() > 50
+    ideal = mapped(IDEAL.replaced(cell__effects=(), adc__bits=None), combined="digital").layers["0"]
+    q, vectors = inputs_of(ideal, images())
+    product = vectors @ ideal.pack_weights(ideal.plan.packs[0])
+    assert np.array_equal(ideal.matmul(q, len(q)).numpy(), product.astype(np.float32))
+
+
+def test_digital_coefficients_refuse_what_they_cannot_do() -> None:
+    with pytest.raises(SpecError, match="leave it none"):
+        mapped(RERAM.replaced(compensation__outputs="gain"), combined="digital")
+    with pytest.raises(SpecError, match="'switched' or 'digital'"):
+        mapped(RERAM, combined="both")
+
+
 def test_read_noise_adds_up_over_the_columns_switched_on() -> None:
     """Mean and variance of 6,000 reads: means within five standard errors, variances within five of theirs."""
     noise = ({"kind": "read_noise", "sigma": {"window": "4 %"}},)

@@ -8,7 +8,8 @@ corrections and engines are the same; what differs is where the columns come fro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from crosstile.nn.layer import FloatArray, MappedLayer
 from crosstile.nn.linear import MappedLinear
 from crosstile.specs.chip import ChipSpec
 
+Combined = Literal["switched", "digital"]
 Int8 = npt.NDArray[np.int8]
 
 
@@ -46,6 +48,8 @@ class Coding:
     """Strength against contests while codes are found; see :func:`crosstile.basisn.regularise.avoid_contests`."""
     codes: dict[str, QuantisedCodes] | None = None
     """Coefficients (outputs, blocks, sets * vectors) and scales (outputs,) by layer, if they were found before (by training)."""
+    combined: Combined = "switched"
+    """switched: currents are added before conversion; digital: each column is converted alone, coefficients multiply codes."""
 
     def codes_of(self, name: str, outputs: int, blocks: int) -> QuantisedCodes | None:
         """Return the coefficients that a layer was given; None where they are still to be found.
@@ -95,10 +99,21 @@ class BasisLayer(MappedLayer):
         self.weight_scale = torch.from_numpy(scale).to(self.weight_scale.device)
 
     def build(self, number: int, chip: ChipSpec, *, seed: int, trial: int, first_array: int = 0) -> PackMatrix:
-        """Return pack ``number`` as the basis arrays of a chip hold it."""
-        return build_switched_pack(
-            self.codes, self.plan.packs[number], self.coding.arrays, chip, seed=seed, trial=trial, pack_number=number
-        )
+        """Return pack ``number`` as the basis arrays of a chip hold it; combined digitally, its outputs are columns of blocks."""
+        codes, pack = self.codes, self.plan.packs[number]
+        if self.coding.combined == "digital":
+            _, blocks, vectors = codes.shape
+            codes = np.eye(blocks * vectors, dtype=np.int8).reshape(-1, blocks, vectors)
+            pack = replace(pack, outputs=len(codes))
+        return build_switched_pack(codes, pack, self.coding.arrays, chip, seed=seed, trial=trial, pack_number=number)
+
+    def matmul(self, q: Tensor, samples: int) -> Tensor:
+        """Return (n, outputs) sums in integer units; combined digitally, converted dot products times coefficients."""
+        sums = super().matmul(q, samples)
+        if self.coding.combined == "switched":
+            return sums
+        codes = torch.from_numpy(self.codes.reshape(len(self.codes), -1).T.astype(np.float64)).to(sums.device)
+        return (sums.double() @ codes).float()
 
     def quantised(self) -> QuantisedCodes:
         """Return coefficients and scales."""

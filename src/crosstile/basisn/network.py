@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from crosstile.basisn.arrays import Basis, BasisArrays, coefficient_chip, device_chip
 from crosstile.basisn.coefficients import QuantisedCodes
 from crosstile.basisn.dictionary import Method, initial_basis, quantise
-from crosstile.basisn.layers import BasisLayer, Coding, basis_layer, check_groups
+from crosstile.basisn.layers import BasisLayer, Coding, Combined, basis_layer, check_groups
 from crosstile.basisn.save import BasisModel, LayerOnBasis
 from crosstile.basisn.segments import block_segments, combine
 from crosstile.errors import ModelError, SpecError
@@ -173,6 +173,7 @@ def map_basis(
     cell_bits: int = 1,
     per: str = "kernel",
     contest: float = 0.0,
+    combined: Combined = "switched",
     basis: Basis | None = None,
     codes: Mapping[str, QuantisedCodes] | None = None,
     seed: int = 0,
@@ -193,6 +194,8 @@ def map_basis(
         per: scales a ``"kernel"`` or a ``"layer"``.
         contest: strength against contests while codes are found; needs ``per`` kernel and no ``sparsity``.
         basis: instead of one made here; ``sets``, ``vectors``, ``cell_bits`` and ``method`` are then its own.
+        combined: ``"switched"`` adds currents of columns before they are converted; ``"digital"`` converts every column once and
+        multiplies by the coefficients in logic.
         codes: coefficients found before, by layer.
         seed: of all that is random.
         digital: patterns of names of layers that stay digital.
@@ -201,7 +204,15 @@ def map_basis(
     Raises:
         SpecError: chip, basis or a number does not fit. ModelError: the network or the codes. DataError: the calibration data.
     """
-    seen = coefficient_chip(chip, coefficient_bits)
+    if combined not in ("switched", "digital"):
+        raise SpecError(f"basis: combined is 'switched' or 'digital', found {combined!r}.")
+    if combined == "digital" and chip.compensation.outputs != "none":
+        raise SpecError(
+            f"chip {chip.name!r}: compensation.outputs: {chip.compensation.outputs} is fitted to outputs that leave the "
+            "converters; with coefficients applied digitally leave it none."
+        )
+    # Converted one by one, columns are read in one go: a coefficient of one bit and its sign.
+    seen = coefficient_chip(chip, coefficient_bits if combined == "switched" else 2)
     say = progress or (lambda _: None)
     if basis is None:
         vectors = chip.array.columns // 2 if vectors is None else vectors
@@ -224,7 +235,7 @@ def map_basis(
         )
     coding = Coding(
         BasisArrays(basis), coefficient_bits, sparsity or len(basis.flat), per, contest,
-        None if codes is None else dict(codes),
+        None if codes is None else dict(codes), combined,
     )  # fmt: skip
     mapped = map_network(
         model, seen, calibration, seed=seed, digital=digital, progress=progress,

@@ -43,6 +43,8 @@ class BasisOptions:
     lines: int = 16
     sparsity: int | None = None
     method: str = "pca"
+    combined: str = "switched"
+    """How coefficients are applied in the accuracy: ``switched`` or ``digital``. Not with a trained or saved basis."""
     batches: tuple[int, ...] = (1,)
     kernels_per_cycle: float | None = None
     """For a network by its shapes: what a cycle serves on average."""
@@ -213,6 +215,8 @@ def _with_weights(
     from crosstile.workloads.trace import trace
     from crosstile.zoo import build_model
 
+    if options.combined != "switched" and (options.train or options.saved is not None):
+        raise UsageError("--combine digital is for a basis found from the weights; leave out --train and --basis.")
     loaded = build_model(options.model, weights=options.weights)
     run = RunOptions(
         model=options.model, chip=options.chip, data=options.data, weights=options.weights, data_dir=options.data_dir,
@@ -245,6 +249,7 @@ def _with_weights(
         net = map_basis(
             loaded.model, chip, calibration, sets=options.sets, coefficient_bits=options.coefficient_bits,
             sparsity=options.sparsity, contest=options.contest, method=options.method, seed=options.seed,  # type: ignore[arg-type]
+            combined=options.combined,  # type: ignore[arg-type]
         )  # fmt: skip
     accuracy = _accuracy(loaded.model, net, chip, x, y, calibration, options, progress, text)
     shapes = [layer.shape for layer in net.layers.values()]
