@@ -202,14 +202,12 @@ def basis_tables(found: BasisStudy) -> list[Table]:
                 return f"{value / limit:.3g}{suffix}"
         return f"{value:.3g}"
 
-    def share(value: float) -> str:
-        return (
-            f"{100 * value:.3g} %"
-            if value >= 1
-            else f"{100 * value:.2g} %"
-            if value >= 1e-5
-            else f"{100 * value:.0e} %"
-        )
+    def share(value: float, digits: int) -> str:
+        if value >= 0.995:
+            return f"{float(f'{100 * value:.3g}'):,.0f} %"  # 14,800 %: an exponent does not fit in 80 columns
+        if value >= 1e-5:
+            return f"{100 * value:.{digits}g} %"
+        return f"{100 * value:.0e} %"
 
     design, tables = found.design, []
     if found.accuracy is not None:
@@ -244,15 +242,13 @@ def basis_tables(found: BasisStudy) -> list[Table]:
         ratio = own[entry.arrays, entry.batch].edp_js / cost.edp_js
         costs.add_row(
             cost.name, str(entry.arrays), str(entry.batch), large(cost.cycles), format_quantity(cost.time_s, "s", 3),
-            format_quantity(cost.energy_j, "J", 3), f"{cost.edp_js:.1e}", "" if cost.name == "basis" else share(ratio),
+            format_quantity(cost.energy_j, "J", 3), f"{cost.edp_js:.1e}", "" if cost.name == "basis" else share(ratio, 2),
         )  # fmt: skip
     tables.append(costs)
     title = f"Basis over reprogramming by write model, {design.arrays} arrays"
     rows = table(title, "written\nat once", "cycles\na cell", "batch", "cycles", "time", "energy", "EDP")
     for line in found.sensitivity:
         shares = (line.cycles_ratio, line.time_ratio, line.energy_ratio, line.edp_ratio)
-        rows.add_row(
-            line.parallelism, f"{line.write_cycles:g}", str(line.batch), *(f"{100 * share:.3g} %" for share in shares)
-        )
+        rows.add_row(line.parallelism, f"{line.write_cycles:g}", str(line.batch), *(share(one, 3) for one in shares))
     tables.append(rows)
     return tables

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,13 @@ def test_the_command_by_shapes(tmp_path: Path) -> None:
         "reprogramming",
     }
     assert "plot-edp" in (out / "basis.html").read_text()
+
+
+def test_large_ratios_fit_in_the_table() -> None:
+    shown = _call("resnet20", "--rate", "1", "--arrays", "4", "--batch", "16", "--write", "row:1")
+    assert "…" not in shown
+    assert "e+" not in shown
+    assert re.search(r"\d\d,\d00 %", shown)
 
 
 @pytest.mark.parametrize(
