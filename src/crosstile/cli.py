@@ -26,6 +26,7 @@ from crosstile.cli_search import register as register_search
 from crosstile.cli_solve import register as register_solve
 from crosstile.cli_sweep import register as register_sweep
 from crosstile.cli_tenants import register as register_tenants
+from crosstile.cli_text import shape as parse_shape
 from crosstile.cli_thermal import register as register_thermal
 from crosstile.cli_train import register as register_train
 from crosstile.cli_validate import register as register_validate
@@ -191,7 +192,7 @@ def estimate(
     as_json: JsonOpt = False,
 ) -> None:
     """Estimate energy, latency and area of one inference; no data and no trained weights needed."""
-    shape = None if input_shape is None else _shape(input_shape)
+    shape = None if input_shape is None else parse_shape("--input-shape", input_shape)
     if ":" not in model and shape is None and not digital:
         _estimate_shapes(model, chip, as_json)
         return
@@ -235,18 +236,6 @@ def _show_estimate(name: str, report: CostReport, as_json: bool) -> None:
         console.print(table)
     for note in (f"cell energy: {report.layers[0].energy_basis}", *report.notes):
         console.print(f"- {note}", markup=False, style="dim")
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not shape or min(shape) < 1 or max(shape) > 1_000_000 or len(shape) > 4:
-        raise UsageError(
-            f"--input-shape: numbers of at least 1 with commas between are wanted, such as 3,32,32; found {text!r}."
-        )
-    return shape
 
 
 @app.command()

@@ -81,7 +81,7 @@ def basis(
     from rich.console import Console
 
     from crosstile.basisn.study import BasisOptions, study_basis
-    from crosstile.cli_compare import numbers
+    from crosstile.cli_text import numbers
     from crosstile.study.progress import bar
     from crosstile.study.write import check_writable
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosstile.errors import CrosstileError, UsageError
+from crosstile.cli_text import numbers, words
 
 if TYPE_CHECKING:
     from crosstile.comparison.designs import CompareOptions
@@ -82,47 +82,29 @@ def run_to_files(options: CompareOptions, directory: Path) -> Comparison:
 
     from crosstile.comparison.designs import make_designs
     from crosstile.specs.load import load_chip
-    from crosstile.study.write import check_writable
+    from crosstile.study.write import output_folder
 
     make_designs(options, load_chip(options.chip))  # what cannot work is told before anything is loaded or written
-    fresh = not directory.exists()
-    check_writable(directory)
     console = Console(stderr=True, highlight=False)
-    with console.status("loading torch"):
-        from crosstile.comparison.report import render
-        from crosstile.comparison.run import compare as run_comparison
-        from crosstile.comparison.run import forget
-        from crosstile.files import write_all
-        from crosstile.study.progress import bar
     try:
-        with bar(console) as progress:
-            result = run_comparison(options, out=directory, progress=progress)
+        with output_folder(directory):
+            with console.status("loading torch"):
+                from crosstile.comparison.report import render
+                from crosstile.comparison.run import compare as run_comparison
+                from crosstile.comparison.run import forget
+                from crosstile.files import write_all
+                from crosstile.study.progress import bar
+            with bar(console) as progress:
+                result = run_comparison(options, out=directory, progress=progress)
     except KeyboardInterrupt:
         console.print(
             f"interrupted; finished designs are kept in {directory}. Run the same command again to go on.",
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    except CrosstileError:
-        if fresh and directory.is_dir() and not any(directory.iterdir()):
-            directory.rmdir()
-        raise
     paths = {name: directory / f"compare.{name}" for name in ("json", "csv", "html")}
     texts = {"json": result.to_json(), "csv": result.to_csv(), "html": render(result)}
     write_all({paths[name]: text.encode() for name, text in texts.items()})
     forget(directory)
     console.print("wrote " + ", ".join(str(path) for path in paths.values()), soft_wrap=True, markup=False)
     return result
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Return what stands between commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def numbers(flag: str, text: str) -> tuple[int, ...]:
-    """Return whole numbers between commas."""
-    try:
-        return tuple(int(part) for part in words(text))
-    except ValueError:
-        raise UsageError(f"{flag}: whole numbers with commas between are wanted; found {text!r}.") from None

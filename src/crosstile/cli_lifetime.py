@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosstile.cli_compare import words
-from crosstile.errors import UsageError
+from crosstile.cli_text import quantity, words
 
 if TYPE_CHECKING:
     from crosstile.system.lifetime_options import LifetimeOptions
@@ -64,10 +63,10 @@ def lifetime(
 
     options = LifetimeOptions(
         model=model, chip=chip, years=years, temperatures_k=parse_temperatures(words(temperature)),
-        rate_hz=None if rate is None else _parsed("--rate", rate, "frequency"), batch_size=batch_size, arrays=arrays,
-        cycles=cycles, least_window=_parsed("--least-window", least_window, "ratio"),
-        loss=None if loss is None else _parsed("--loss", loss, "ratio"), levelling=levelling, updates_per_step=updates,
-        steps_hz=0.0 if steps is None else _parsed("--steps", steps, "frequency"),
+        rate_hz=None if rate is None else quantity("--rate", rate, "frequency"), batch_size=batch_size, arrays=arrays,
+        cycles=cycles, least_window=quantity("--least-window", least_window, "ratio"),
+        loss=None if loss is None else quantity("--loss", loss, "ratio"), levelling=levelling, updates_per_step=updates,
+        steps_hz=0.0 if steps is None else quantity("--steps", steps, "frequency"),
         faults=None if faults is None else parse_faults(faults), spares=spares, remap=remap, data=data, weights=weights,
         samples=samples, trials=trials, seed=seed, batch=batch, data_dir=data_dir, download=not offline,
     )  # fmt: skip
@@ -88,24 +87,15 @@ def lifetime(
 def _run(options: LifetimeOptions, out: Path | None) -> LifetimeResult:
     from rich.console import Console
 
-    from crosstile.errors import CrosstileError
     from crosstile.files import write_all
     from crosstile.study.progress import bar
-    from crosstile.study.write import check_writable
+    from crosstile.study.write import output_folder
     from crosstile.system.lifetime_study import budget, run
 
     budget(options)  # what cannot work is told before anything is loaded or written
-    fresh = out is not None and not out.exists()
-    if out is not None:
-        check_writable(out)
     console = Console(stderr=True, highlight=False)
-    try:
-        with bar(console) as progress:
-            result = run(options, progress=progress)
-    except (CrosstileError, KeyboardInterrupt):
-        if fresh and out is not None and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        raise
+    with output_folder(out), bar(console) as progress:
+        result = run(options, progress=progress)
     if out is not None:
         from crosstile.system.lifetime_report import render
 
@@ -113,15 +103,3 @@ def _run(options: LifetimeOptions, out: Path | None) -> LifetimeResult:
         write_all({paths["json"]: result.to_json().encode(), paths["html"]: render(result).encode()})
         console.print("wrote " + ", ".join(str(path) for path in paths.values()), soft_wrap=True, markup=False)
     return result
-
-
-def _parsed(flag: str, text: str, dimension: str) -> float:
-    from crosstile.units import parse_quantity
-
-    try:
-        value = parse_quantity(text, dimension)
-    except ValueError as error:
-        raise UsageError(f"{flag}: {error}.") from None
-    if value < 0:
-        raise UsageError(f"{flag}: {text!r} is negative; nothing below 0 is possible.")
-    return value

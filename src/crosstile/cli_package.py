@@ -42,7 +42,7 @@ def package(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Put a network on one chip or many: throughput, latency, energy, traffic between chips, yield and cost."""
-    from crosstile.cli_compare import numbers
+    from crosstile.cli_text import numbers
     from crosstile.specs.load import load_chip
     from crosstile.specs.package import load_package
     from crosstile.system.package import evaluate_package

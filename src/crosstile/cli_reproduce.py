@@ -65,7 +65,8 @@ def memory_technologies(
     as_json: JsonOpt = False,
 ) -> None:
     """SRAM, FeFET, ReRAM and SOT-MRAM at 7 nm: ranking, fewer active rows, custom reference levels."""
-    from crosstile.cli_compare import numbers, run_to_files
+    from crosstile.cli_compare import run_to_files
+    from crosstile.cli_text import numbers
     from crosstile.comparison.result import Comparison
     from crosstile.comparison.tables import design_tables, gain_table
     from crosstile.reproduce.memory_technologies import findings, options

@@ -43,7 +43,7 @@ def tenants(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Share one chip among networks: parts, times, energy and fairness, beside direct deployment and other baselines."""
-    from crosstile.cli_compare import numbers
+    from crosstile.cli_text import numbers
     from crosstile.specs.load import load_chip
     from crosstile.system.tenants import OBJECTIVES, Tenants
     from crosstile.workloads.table import network as known

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crosstile.cli_compare import words
+from crosstile.cli_text import quantity, shape, words
 from crosstile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def thermal(
 
     options = ThermalOptions(
         model=model, chip=chip, package=package, ambients=words(ambient), remedies=parse_remedies(words(remedies)),
-        rate_hz=None if rate is None else _rate(rate), bits=bits, time=time, data=data, weights=weights,
-        input_shape=None if input_shape is None else _shape(input_shape), samples=samples, trials=trials, seed=seed,
-        batch=batch, data_dir=data_dir, download=not offline,
+        rate_hz=None if rate is None else quantity("--rate", rate, "frequency"), bits=bits, time=time, data=data, weights=weights,
+        input_shape=None if input_shape is None else shape("--input-shape", input_shape), samples=samples, trials=trials,
+        seed=seed, batch=batch, data_dir=data_dir, download=not offline,
     )  # fmt: skip
     result = run_to_files(options, out or Path("crosstile-out") / f"{model.replace(':', '-')}-thermal")
     if as_json:
@@ -148,7 +148,7 @@ def run_to_files(
     from crosstile.specs.load import load_chip
     from crosstile.specs.thermal import ThermalSpec as Package
     from crosstile.specs.thermal import load_thermal
-    from crosstile.study.write import check_writable
+    from crosstile.study.write import output_folder
     from crosstile.system.thermal_options import check, parse_ambients
 
     check(options)  # what cannot work is told before anything is loaded or written
@@ -156,45 +156,16 @@ def run_to_files(
         load_chip(options.chip)
     described = package or (load_thermal(options.package) if options.package else Package())
     parse_ambients(options.ambients, described.ambient_k)
-    fresh = not directory.exists()
-    check_writable(directory)
     console = Console(stderr=True, highlight=False)
-    with console.status("loading torch"):
-        from crosstile.errors import CrosstileError
-        from crosstile.files import write_all
-        from crosstile.study.progress import bar
-        from crosstile.system.thermal_report import render
-        from crosstile.system.thermal_study import run
-    try:
+    with output_folder(directory):
+        with console.status("loading torch"):
+            from crosstile.files import write_all
+            from crosstile.study.progress import bar
+            from crosstile.system.thermal_report import render
+            from crosstile.system.thermal_study import run
         with bar(console) as progress:
             result = run(options, chip=chip, package=package, command=command, progress=progress)
-    except (CrosstileError, KeyboardInterrupt):
-        if fresh and directory.is_dir() and not any(directory.iterdir()):
-            directory.rmdir()
-        raise
     paths = {name: directory / f"thermal.{name}" for name in ("json", "html")}
     write_all({paths["json"]: result.to_json().encode(), paths["html"]: render(result).encode()})
     console.print("wrote " + ", ".join(str(path) for path in paths.values()), soft_wrap=True, markup=False)
     return result
-
-
-def _rate(text: str) -> float:
-    from crosstile.units import parse_quantity
-
-    try:
-        value = parse_quantity(text, "frequency")
-    except ValueError as error:
-        raise UsageError(f"--rate: {error}.") from None
-    if value < 0:
-        raise UsageError(f"--rate: {text!r} is negative; samples per second are wanted, such as '500 Hz'.")
-    return value
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        shape = ()
-    if not 1 <= len(shape) <= 4 or min(shape) < 1 or max(shape) > 1_000_000:
-        raise UsageError(f"--input-shape: numbers of at least 1 with commas between are wanted; found {text!r}.")
-    return shape

@@ -9,21 +9,20 @@ corrections and engines are the same; what differs is where the columns come fro
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from crosstile.basisn.arrays import Basis, BasisArrays, build_switched_pack, coefficient_chip
+from crosstile.basisn.arrays import BasisArrays, build_switched_pack
 from crosstile.basisn.coefficients import QuantisedCodes, largest_code, quantise_codes
 from crosstile.basisn.regularise import avoid_contests
 from crosstile.basisn.segments import block_segments, combine
 from crosstile.crossbar.matrix import PackMatrix
 from crosstile.errors import ModelError
 from crosstile.mapping.capture import LayerCall
-from crosstile.mapping.plan import LayerShape
 from crosstile.nn.conv import MappedConv1d, MappedConv2d
 from crosstile.nn.layer import FloatArray, MappedLayer
 from crosstile.nn.linear import MappedLinear
@@ -83,6 +82,11 @@ class BasisLayer(MappedLayer):
     codes: Int8
     """(outputs, blocks, sets * vectors)."""
 
+    def __init__(self, *layer: Any, coding: Coding) -> None:
+        """Take the arguments of the layer on its own weights, and the basis, which writing weights needs."""
+        self.coding = coding
+        super().__init__(*layer)
+
     def write_weights(self, weight: FloatArray, bias: Tensor | None) -> None:
         """Code other weights (outputs, rows) on the basis, unless the coding has this layer's coefficients."""
         super().write_weights(weight, bias)
@@ -123,45 +127,13 @@ class BasisLayer(MappedLayer):
 class BasisLinear(BasisLayer, MappedLinear):
     """Stands in for ``nn.Linear``."""
 
-    def __init__(
-        self, name: str, shape: LayerShape, weight: FloatArray, bias: Tensor | None, chip: ChipSpec, coding: Coding
-    ) -> None:
-        self.coding = coding
-        super().__init__(name, shape, weight, bias, chip)
-
 
 class BasisConv2d(BasisLayer, MappedConv2d):
     """Stands in for ``nn.Conv2d``."""
 
-    def __init__(
-        self,
-        name: str,
-        shape: LayerShape,
-        weight: FloatArray,
-        bias: Tensor | None,
-        chip: ChipSpec,
-        source: nn.Conv2d,
-        coding: Coding,
-    ) -> None:
-        self.coding = coding
-        super().__init__(name, shape, weight, bias, chip, source)
-
 
 class BasisConv1d(BasisLayer, MappedConv1d):
     """Stands in for ``nn.Conv1d``."""
-
-    def __init__(
-        self,
-        name: str,
-        shape: LayerShape,
-        weight: FloatArray,
-        bias: Tensor | None,
-        chip: ChipSpec,
-        source: nn.Conv1d,
-        coding: Coding,
-    ) -> None:
-        self.coding = coding
-        super().__init__(name, shape, weight, bias, chip, source)
 
 
 def check_groups(name: str, groups: int) -> None:
@@ -185,19 +157,7 @@ def basis_layer(call: LayerCall, chip: ChipSpec, coding: Coding) -> BasisLayer:
     weight = module.weight.detach().double().cpu().numpy()
     weight = weight.reshape(len(weight), shape.channels, shape.kernel_area)
     if isinstance(module, nn.Linear):
-        return BasisLinear(call.name, shape, weight, module.bias, chip, coding)
+        return BasisLinear(call.name, shape, weight, module.bias, chip, coding=coding)
     if isinstance(module, nn.Conv2d):
-        return BasisConv2d(call.name, shape, weight, module.bias, chip, module, coding)
-    return BasisConv1d(call.name, shape, weight, module.bias, chip, module, coding)
-
-
-__all__ = [
-    "Basis",
-    "BasisArrays",
-    "BasisLayer",
-    "Coding",
-    "basis_layer",
-    "block_segments",
-    "check_groups",
-    "coefficient_chip",
-]
+        return BasisConv2d(call.name, shape, weight, module.bias, chip, module, coding=coding)
+    return BasisConv1d(call.name, shape, weight, module.bias, chip, module, coding=coding)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from crosstile.basisn.dictionary import METHODS, Method
 from crosstile.errors import UsageError
+from crosstile.study.options import from_names
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,7 @@ class BasisTrainOptions:
         Raises:
             UsageError: there is no option of a name.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        for name in given:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
-                raise UsageError(f"train_basis() has no option {name!r}{hint}; there are {', '.join(names)}.")
-        return cls(**given)
+        return from_names(cls, "train_basis", given)
 
     def check(self) -> None:
         """Raise :class:`UsageError` for an option that has no meaning."""

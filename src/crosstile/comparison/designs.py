@@ -12,7 +12,7 @@ from typing import Final
 from crosstile.errors import SpecError, UsageError
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.load import library_names, load_cell
-from crosstile.study.options import RunOptions, check
+from crosstile.study.options import RunOptions, check, shared_with_run
 
 REFERENCES: Final = ("uniform", "calibrated", "custom")
 MAX_DESIGNS: Final = 2000
@@ -44,10 +44,7 @@ class CompareOptions:
 
     def as_run(self) -> RunOptions:
         """Return what loading network and data needs."""
-        return RunOptions(
-            model=self.model, chip=self.chip, data=self.data, weights=self.weights, data_dir=self.data_dir,
-            samples=self.samples, trials=self.trials, seed=self.seed, batch=self.batch, download=self.download,
-        )  # fmt: skip
+        return shared_with_run(self)
 
     def command(self) -> str:
         """Return the command line that repeats the comparison."""

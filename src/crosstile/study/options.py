@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
 from crosstile.errors import UsageError
+from crosstile.specs.base import near_match
+
+Options = TypeVar("Options")
+
+_SHARED: Final = (
+    "model", "chip", "data", "weights", "data_dir", "samples", "trials", "seed", "batch", "download",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,11 @@ class RunOptions:
         return shlex.join(words)
 
 
+def shared_with_run(options: Any) -> RunOptions:
+    """Return what another study's options have in common with a run: network, chip, data, chips to programme."""
+    return RunOptions(**{name: getattr(options, name) for name in _SHARED})
+
+
 def check(options: RunOptions) -> None:
     """Raise :class:`UsageError` for an option that has no meaning."""
     for name in ("trials", "batch"):
@@ -69,3 +83,18 @@ def check(options: RunOptions) -> None:
             raise UsageError(
                 "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch."
             )
+
+
+def from_names(cls: type[Options], function: str, given: dict[str, Any]) -> Options:
+    """Return the options (a dataclass) of ``function`` from names and values.
+
+    Raises:
+        UsageError: there is no option of a name.
+    """
+    names = list(inspect.signature(cls).parameters)
+    for name in given:
+        if name not in names:
+            raise UsageError(
+                f"{function}() has no option {name!r}{near_match(name, names)}; there are {', '.join(names)}."
+            )
+    return cls(**given)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from crosstile.errors import OutputError
+from crosstile.errors import CrosstileError, OutputError
 from crosstile.study.report import render_report
 from crosstile.study.result import Result
 
@@ -44,6 +45,23 @@ def check_writable(directory: Path | str) -> None:
         raise OutputError(
             f"{directory}: cannot be written: {_reason(error)}; name another directory or change its rights."
         ) from None
+
+
+@contextlib.contextmanager
+def output_folder(directory: Path | None) -> Iterator[None]:
+    """Make and prove the folder as :func:`check_writable`; a new one that the work leaves empty, by an error, goes again.
+
+    None: there is nothing to write.
+    """
+    fresh = directory is not None and not directory.exists()
+    if directory is not None:
+        check_writable(directory)
+    try:
+        yield
+    except (CrosstileError, KeyboardInterrupt):
+        if fresh and directory is not None and directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()
+        raise
 
 
 def write_result(result: Result, directory: Path | str) -> tuple[Path, Path]:

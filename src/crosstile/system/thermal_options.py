@@ -10,7 +10,7 @@ from typing import Final
 
 from crosstile.errors import UsageError
 from crosstile.specs.base import near_match
-from crosstile.study.options import RunOptions
+from crosstile.study.options import RunOptions, shared_with_run
 from crosstile.study.options import check as check_run
 from crosstile.units import parse_quantity
 
@@ -53,10 +53,7 @@ class ThermalOptions:
 
     def as_run(self) -> RunOptions:
         """Return the options that it shares with a run."""
-        return RunOptions(
-            model=self.model, chip=self.chip, data=self.data, weights=self.weights, data_dir=self.data_dir,
-            samples=self.samples, trials=self.trials, seed=self.seed, batch=self.batch, download=self.download,
-        )  # fmt: skip
+        return shared_with_run(self)
 
     def command(self) -> str:
         """Return the command line that repeats this study."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from crosstile.errors import UsageError
+from crosstile.study.options import from_names
 
 FORWARDS = ("fast", "exact")
 OPTIMISERS = ("adam", "sgd")
@@ -61,13 +60,7 @@ class TrainOptions:
         Raises:
             UsageError: there is no option of a name.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        for name in given:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
-                raise UsageError(f"train() has no option {name!r}{hint}; there are {', '.join(names)}.")
-        return cls(**given)
+        return from_names(cls, "train", given)
 
 
 def check(options: TrainOptions) -> None:
