@@ -48,6 +48,7 @@ def coefficient_chip(chip: ChipSpec, coefficient_bits: int) -> ChipSpec:
         SpecError: the chip does something to its columns that switched columns cannot do.
     """
     largest_code(coefficient_bits)
+    chip.require_uniform("a basis, which all layers share,")
     told = f"chip {chip.name!r}: "
     if chip.weights.encoding != "differential" or chip.weights.difference != "analog":
         raise SpecError(

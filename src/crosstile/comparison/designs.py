@@ -110,6 +110,7 @@ def make_designs(options: CompareOptions, template: ChipSpec) -> tuple[list[Desi
         SpecError: a cell that does not exist, or a chip that cannot work.
     """
     _check(options)
+    template.require_uniform("a comparison")
     if template.weights.continuous:
         raise UsageError(
             f"--chip: {template.name} stores continuous weights, but a comparison exchanges the bits of a cell; name a chip "

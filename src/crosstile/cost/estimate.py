@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from crosstile.cost.charges import charge
-from crosstile.cost.installed import Installed, install, notes_of
+from crosstile.cost.installed import notes_of
+from crosstile.cost.kinds import Built, Kind, build
 from crosstile.cost.latency import LayerTime, layer_time, pipelined_latency
-from crosstile.cost.peak import peak_of, units_of
+from crosstile.cost.peak import peak_of
 from crosstile.cost.report import ComponentCost, CostReport, LayerCost
 from crosstile.errors import SpecError
 from crosstile.mapping.plan import LayerPlan
@@ -26,18 +26,16 @@ def estimate(plans: Sequence[LayerPlan], chip: ChipSpec) -> CostReport:
     """
     if not plans:
         raise SpecError("cost: there is no mapped layer to estimate; map a network with at least one matrix product.")
-    parts = install(chip)
-    if any(part.name == LEAKAGE for part in parts):
+    built = build(plans, chip)
+    if any(part.name == LEAKAGE for kind in built.kinds for part in kind.parts):
         raise SpecError(f"chip {chip.name!r}: hardware.components.{LEAKAGE}: this name is taken; rename the entry.")
     arrays = sum(plan.arrays for plan in plans)
-    units = _units(chip, arrays)
-    counts = {part.name: part.instances(units) for part in parts}
-    areas_m2 = {part.name: counts[part.name] * part.figures.area_m2 for part in parts}
-    leakage_w = sum(counts[part.name] * part.figures.leakage_w for part in parts)
-    area_m2 = sum(areas_m2.values())
+    leakage_w = sum(count * part.figures.leakage_w for part, count in built.counts)
+    area_m2 = sum(count * part.figures.area_m2 for part, count in built.counts)
+    kinds = [built.of(number) for number in range(len(plans))]
 
     ends = [(i == 0, i == len(plans) - 1) for i in range(len(plans))]
-    times = [layer_time(p, chip, parts, first=f, last=e) for p, (f, e) in zip(plans, ends, strict=True)]
+    times = [layer_time(p, k.chip, k.parts, first=f, last=e) for p, k, (f, e) in zip(plans, kinds, ends, strict=True)]
     totals_s = [time.total_s for time in times]
     latency_s, interval_s = sum(totals_s), max(totals_s)
     pipelined_s = pipelined_latency([plan.shape for plan in plans], totals_s)
@@ -45,8 +43,8 @@ def estimate(plans: Sequence[LayerPlan], chip: ChipSpec) -> CostReport:
     # Leakage lasts as long as a sample holds the chip; layers share it by their time.
     held_s = latency_s if serial else interval_s
     layers = [
-        _layer(plan, time, chip, parts, arrays, leakage_w * held_s * time.total_s / latency_s, *end)
-        for plan, time, end in zip(plans, times, ends, strict=True)
+        _layer(plan, time, kind, arrays, leakage_w * held_s * time.total_s / latency_s, *end)
+        for plan, time, kind, end in zip(plans, times, kinds, ends, strict=True)
     ]
     energy_j = sum(layer.energy_j for layer in layers)
     if not (energy_j > 0 and area_m2 > 0 and latency_s > 0):
@@ -54,13 +52,22 @@ def estimate(plans: Sequence[LayerPlan], chip: ChipSpec) -> CostReport:
             f"chip {chip.name!r}: the hardware section takes no energy, area or time at all "
             f"({energy_j:.3g} J, {area_m2:.3g} m2, {latency_s:.3g} s); describe cells and converters."
         )
-    components = _components(parts, layers, counts, areas_m2, leakage_w, energy_j, area_m2)
+    components = _components(built, layers, leakage_w, energy_j, area_m2)
     ops = 2 * sum(plan.shape.macs for plan in plans)
     delay_s = latency_s if serial else pipelined_s
-    peak = peak_of(chip, parts, units)
-    factor = None if chip.weights.bits is None else chip.inputs.bits * chip.weights.bits / 64.0
+    tops, peak_w = _peak(built, leakage_w)
+    factors = {
+        None if one.weights.bits is None else one.inputs.bits * one.weights.bits / 64.0
+        for one in (k.chip for k in built.kinds)
+    }
+    factor = factors.pop() if len(factors) == 1 else None
+    peak_per_w, peak_per_mm2 = tops / peak_w, tops / (area_m2 * 1e6)
     tops_per_w, tops_per_mm2 = ops / energy_j * 1e-12, ops / held_s * 1e-12 / (area_m2 * 1e6)
-    notes = notes_of(chip, parts)
+    notes = [note for kind in built.kinds for note in notes_of(kind.chip, kind.parts)]
+    if len(built.kinds) > 1:
+        notes.append(f"arrays of {len(built.kinds)} kinds: a macro holds arrays of one, a tile macros of any")
+    if factor is None and not any(kind.chip.weights.continuous for kind in built.kinds):
+        notes.append("layers differ in bits: no figure is normalised to 8-bit operations")
     bases = sorted({plan.activity.energy_basis for plan in plans} - {"measured"})
     notes += [f"cell energy is {basis}" for basis in bases]
     return CostReport(
@@ -80,49 +87,44 @@ def estimate(plans: Sequence[LayerPlan], chip: ChipSpec) -> CostReport:
         edap_jsm2=energy_j * delay_s * area_m2,
         tops_per_w=tops_per_w,
         tops_per_mm2=tops_per_mm2,
-        tops_per_w_peak=peak.tops_per_w,
-        tops_per_mm2_peak=peak.tops_per_mm2,
-        tops_peak=peak.tops,
+        tops_per_w_peak=peak_per_w,
+        tops_per_mm2_peak=peak_per_mm2,
+        tops_peak=tops,
         bit_factor=factor,
         tops_per_w_8b=None if factor is None else tops_per_w * factor,
         tops_per_mm2_8b=None if factor is None else tops_per_mm2 * factor,
-        tops_per_w_peak_8b=None if factor is None else peak.tops_per_w * factor,
-        tops_per_mm2_peak_8b=None if factor is None else peak.tops_per_mm2 * factor,
+        tops_per_w_peak_8b=None if factor is None else peak_per_w * factor,
+        tops_per_mm2_peak_8b=None if factor is None else peak_per_mm2 * factor,
         arrays_used=arrays,
-        arrays_built=units["array"],
-        tiles_needed=math.ceil(arrays / chip.hardware.arrays_per_tile),
-        tiles_built=units["tile"],
+        arrays_built=built.arrays,
+        tiles_needed=built.tiles_needed,
+        tiles_built=built.tiles,
         cell_utilisation=sum(plan.cells_used for plan in plans) / sum(plan.cells_total for plan in plans),
-        array_utilisation=arrays / units["array"],
+        array_utilisation=arrays / built.arrays,
         layers=tuple(layers),
         components=components,
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _units(chip: ChipSpec, arrays: int) -> dict[str, int]:
-    hardware = chip.hardware
-    needed = math.ceil(arrays / hardware.arrays_per_tile)
-    if hardware.tiles is not None and needed > hardware.tiles:
-        raise SpecError(
-            f"chip {chip.name!r}: hardware.tiles is {hardware.tiles}, but the network takes {arrays} arrays "
-            f"and needs {needed} tiles of {hardware.arrays_per_tile} arrays; "
-            f"set tiles to {needed} or more, or to null."
-        )
-    return units_of(chip, hardware.tiles or needed)
+def _peak(built: Built, leakage_w: float) -> tuple[float, float]:
+    """Return peak TOPS and watts of all arrays together, each kind at its own rate."""
+    peaks = [peak_of(kind.chip, kind.parts, kind.units) for kind in built.kinds]
+    if len(peaks) == 1:
+        return peaks[0].tops, peaks[0].power_w
+    return sum(one.tops for one in peaks), sum(one.power_w - one.leakage_w for one in peaks) + leakage_w
 
 
 def _layer(
     plan: LayerPlan,
     time: LayerTime,
-    chip: ChipSpec,
-    parts: tuple[Installed, ...],
+    kind: Kind,
     arrays: int,
     leakage_j: float,
     first: bool,
     last: bool,
 ) -> LayerCost:
-    spent = {part.name: charge(part, plan, chip, first=first, last=last) for part in parts}
+    spent = {part.name: charge(part, plan, kind.chip, first=first, last=last) for part in kind.parts}
     spent[LEAKAGE] = leakage_j
     return LayerCost(
         name=plan.shape.name,
@@ -145,33 +147,31 @@ def _layer(
 
 
 def _components(
-    parts: tuple[Installed, ...],
-    layers: Sequence[LayerCost],
-    counts: dict[str, int],
-    areas_m2: dict[str, float],
-    leakage_w: float,
-    energy_j: float,
-    area_m2: float,
+    built: Built, layers: Sequence[LayerCost], leakage_w: float, energy_j: float, area_m2: float
 ) -> tuple[ComponentCost, ...]:
-    spent = {name: sum(layer.energy_by_component_j[name] for layer in layers) for name in (*counts, LEAKAGE)}
-    lines = [
-        ComponentCost(
-            name=part.name,
-            role=part.role,
-            component=part.component.name,
-            count=counts[part.name],
-            energy_j=spent[part.name],
-            energy_share=spent[part.name] / energy_j,
-            area_m2=areas_m2[part.name],
-            area_share=areas_m2[part.name] / area_m2,
-            leakage_w=counts[part.name] * part.figures.leakage_w,
-            source=part.source,
-            tag=part.tag,
+    names = list(dict.fromkeys(part.name for kind in built.kinds for part in kind.parts))
+    spent = {name: sum(layer.energy_by_component_j.get(name, 0.0) for layer in layers) for name in (*names, LEAKAGE)}
+
+    def line(name: str) -> ComponentCost:
+        found = [(part, count) for part, count in built.counts if part.name == name]
+        own_m2 = sum(count * part.figures.area_m2 for part, count in found)
+        first = found[0][0]
+        return ComponentCost(
+            name=name,
+            role=first.role,
+            component=", ".join(dict.fromkeys(part.component.name for part, _ in found)),
+            count=sum(count for _, count in found),
+            energy_j=spent[name],
+            energy_share=spent[name] / energy_j,
+            area_m2=own_m2,
+            area_share=own_m2 / area_m2,
+            leakage_w=sum(count * part.figures.leakage_w for part, count in found),
+            source="; ".join(dict.fromkeys(part.source for part, _ in found)),
+            tag=first.tag,
         )
-        for part in parts
-    ]
+
     source = "leakage power of all components x the time a sample holds the chip"
     # Its area is with the components that leak.
     own_j, name = spent[LEAKAGE], LEAKAGE
     total = ComponentCost(name, name, name, 1, own_j, own_j / energy_j, 0.0, 0.0, leakage_w, source, "derived")
-    return (*lines, total)
+    return (*(line(one) for one in names), total)

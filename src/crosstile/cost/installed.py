@@ -63,6 +63,7 @@ def trees_per_output(chip: ChipSpec, width_bits: int) -> int:
 
 def install(chip: ChipSpec) -> tuple[Installed, ...]:
     """Resolve every component of ``chip``; a component in a role it cannot fill raises :class:`SpecError`."""
+    chip.require_uniform("this study")
     hardware, rows, columns = chip.hardware, chip.array.rows_built, chip.array.columns_built
     if hardware.adcs_for(columns) > columns:
         raise SpecError(

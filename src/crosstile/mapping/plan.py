@@ -168,8 +168,9 @@ def plan_layer(shape: LayerShape, chip: ChipSpec) -> LayerPlan:
     """Lay one layer on the arrays of ``chip`` and count the work of one inference.
 
     The cell energy here rests on stated averages (half of the input digits on, mid-window conductance);
-    a run on data replaces it by a measured one.
+    a run on data replaces it by a measured one. A chip whose ``layers`` differ is that of this layer.
     """
+    chip = chip.for_layer(shape.name)
     weights, array = chip.weights, chip.array
     packs = make_packs(shape, chip)
     planes, phases = input_planes(chip, shape.signed_inputs)

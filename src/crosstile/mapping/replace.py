@@ -103,7 +103,8 @@ class MappedNetwork(nn.Module):
 
 
 def mapped_layer(call: LayerCall, chip: ChipSpec) -> MappedLayer:
-    """Return the layer of ``call`` on arrays of its own."""
+    """Return the layer of ``call`` on arrays of its own, with the fields that the chip has for it."""
+    chip = chip.for_layer(call.name)
     module, shape = call.module, call.shape()
     assert isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d))
     weight = module.weight.detach().double().cpu().numpy()
@@ -152,11 +153,12 @@ def map_network(
     network, x = frozen_copy(model, calibration)
     say("capture")
     seen = capture(network, x[:8], digital)
+    chip.check_layers(seen.layers)
     folded = fold_norms(network, seen, x[:8])
     if folded:
         seen = capture(network, x[:8], digital)
     mapped = {call.module: make_layer(call, chip) for call in seen.layers.values()}
-    _calibrate(network, seen, mapped, x, chip, say)
+    _calibrate(network, seen, mapped, x, say)
     arrays = 0
     for layer in mapped.values():
         layer.first_array = arrays
@@ -180,7 +182,6 @@ def _calibrate(
     seen: Capture,
     mapped: dict[nn.Module, MappedLayer],
     x: Tensor,
-    chip: ChipSpec,
     say: Callable[[str], None],
 ) -> None:
     """Set input scales and converter ranges while the digital network runs on the calibration data."""
@@ -197,7 +198,8 @@ def _calibrate(
         if signed != layer.shape.signed_inputs:
             seen.layers[layer.name].signed_inputs = signed
             layer.reshape(seen.layers[layer.name].shape())
-        layer.input_scale = input_scale(values, chip.inputs.bits, chip.inputs.scale, signed=signed, layer=layer.name)
+        inputs = layer.chip.inputs
+        layer.input_scale = input_scale(values, inputs.bits, inputs.scale, signed=signed, layer=layer.name)
         set_converter(layer, layer.as_feature_map(values))
         say(f"calibrate {layer.name}")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
 
 from crosstile.circuits.wires import Wires
 from crosstile.errors import SpecError
-from crosstile.specs.base import Spec, Time, Voltage
+from crosstile.specs.base import Spec, Time, Voltage, validate
+from crosstile.specs.by_layer import Overrides, changes_for, check_patterns, check_sections, merged, set_field
 from crosstile.specs.cell import CellSpec
 from crosstile.specs.compensation import CompensationSpec
 from crosstile.specs.conditions import Conditions
@@ -222,8 +225,70 @@ class ChipSpec(Spec):
     """How arrays are written again when a network does not fit."""
     schedule: ScheduleSpec = ScheduleSpec()
     """Copies of weights, batches and buffers."""
+    layers: Overrides = Field(default_factory=dict)
+    """Fields of cell, weights, inputs, array, adc, compensation or hardware that are others for some layers, by patterns of layer
+    names; the first that matches holds."""
     notes: str = ""
     """Differences from the work that is described, and what is not claimed."""
+
+    @model_serializer(mode="wrap")
+    def _layers_only_where_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Chips whose layers are all alike are written as before."""
+        data: dict[str, Any] = handler(self)
+        if not data.get("layers", True):
+            del data["layers"]
+        return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _layers_are_chips(cls, data: Any, info: ValidationInfo) -> Any:
+        """Read each layer's description as one of a chip, so that a slip is told when the chip is read."""
+        if isinstance(data, dict) and data.get("layers"):
+            check_sections(data["layers"])
+            rest = {key: value for key, value in data.items() if key != "layers"}
+            units = bool(info.context and info.context.get("units_required"))
+            if not units:  # Python may use its own names of fields; layers use those of YAML
+                rest = validate(cls, rest, origin="the chip").model_dump(by_alias=True)
+            for pattern, changes in data["layers"].items():
+                try:
+                    validate(cls, merged(rest, changes), origin=f"layers: {pattern}", units_required=units)
+                except SpecError as error:
+                    raise ValueError(str(error)) from None
+        return data
+
+    def replaced(self, **changes: Any) -> Any:
+        """Return a copy with fields changed, as :meth:`Spec.replaced` does, for all layers alike."""
+        if not self.layers:
+            return super().replaced(**changes)
+        layers = copy.deepcopy(self.layers)
+        for path, value in changes.items():
+            section, *rest = path.split("__")
+            for fields in layers.values():
+                set_field(ChipSpec, fields, [section, *rest], value)
+        uniform = self.model_copy(update={"layers": {}}).replaced(**changes)
+        return validate(ChipSpec, uniform.model_dump(by_alias=True) | {"layers": layers}, origin="changed ChipSpec")
+
+    def for_layer(self, name: str) -> ChipSpec:
+        """Return the chip as the layer ``name`` sees it: with that layer's fields, and without ``layers``."""
+        changes = changes_for(self.layers, name)
+        if not self.layers:
+            return self
+        if changes is None:
+            return self.model_copy(update={"layers": {}})
+        data = self.model_dump(by_alias=True, exclude={"layers"})
+        return validate(ChipSpec, merged(data, changes), origin=f"chip {self.name!r}: layers: {name}")
+
+    def check_layers(self, names: Iterable[str]) -> None:
+        """Raise :class:`SpecError` for a pattern of ``layers`` that none of ``names`` matches."""
+        check_patterns(self.layers, names, self.name)
+
+    def require_uniform(self, what: str) -> None:
+        """Raise :class:`SpecError` where hardware differs by layer, which ``what`` does not know."""
+        if self.layers:
+            raise SpecError(
+                f"chip {self.name!r}: layers: {what} takes all layers to have the same hardware; "
+                "remove layers from the description."
+            )
 
     @model_validator(mode="after")
     def _parts_agree(self) -> ChipSpec:

@@ -76,11 +76,8 @@ def _beside(name: str, folder: Path | None) -> str:
     return str(folder / name)
 
 
-def chip_from_mapping(data: dict[str, Any], origin: str, folder: Path | None = None) -> ChipSpec:
-    """Validate a chip; ``cell`` is a mapping, a name of the library, or a mapping with ``from`` and changes.
-
-    Files that the description names (a cell, components) are looked for beside it, in ``folder``.
-    """
+def _with_files(data: dict[str, Any], origin: str, folder: Path | None) -> dict[str, Any]:
+    """Read the cell that is named, and find components that are files."""
     cell = data.get("cell")
     if isinstance(cell, str):
         cell = {"from": cell}
@@ -100,6 +97,24 @@ def chip_from_mapping(data: dict[str, Any], origin: str, folder: Path | None = N
             for key, use in hardware["components"].items()
         }
         data = {**data, "hardware": {**hardware, "components": used}}
+    return data
+
+
+def chip_from_mapping(data: dict[str, Any], origin: str, folder: Path | None = None) -> ChipSpec:
+    """Validate a chip; ``cell`` is a mapping, a name of the library, or a mapping with ``from`` and changes.
+
+    Files that the description names (a cell, components) are looked for beside it, in ``folder``.
+    """
+    data = _with_files(data, origin, folder)
+    layers = data.get("layers")
+    if isinstance(layers, dict):
+        read = {
+            pattern: _with_files(changes, f"{origin}: layers: {pattern}", folder)
+            if isinstance(changes, dict)
+            else changes
+            for pattern, changes in layers.items()
+        }
+        data = {**data, "layers": read}
     return validate(ChipSpec, data, origin=origin, units_required=True)
 
 

@@ -182,6 +182,8 @@ def _notes(mapped: MappedNetwork, chip: ChipSpec, data: Dataset, samples: int) -
                 "Read noise through wires: exact to first order for inputs of which half are on; that columns share a "
                 "cell's noise a little through the word line is left out."
             )
+    if chip.layers:
+        notes.append("Hardware differs by layer: there is no schedule, which takes all arrays to be alike.")
     if chip.notes:
         notes.append(f"Chip {chip.name}: {chip.notes}")
     if chip.cell.limits:

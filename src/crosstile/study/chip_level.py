@@ -21,11 +21,15 @@ from crosstile.system.thermal import ChipHeat
 from crosstile.workloads.trace import trace
 
 
-def timeline(model: nn.Module, input_shape: Sequence[int], chip: ChipSpec, digital: Sequence[str] = ()) -> Timeline:
-    """Return the schedule of ``model`` on ``chip``, its connections found by tracing.
+def timeline(
+    model: nn.Module, input_shape: Sequence[int], chip: ChipSpec, digital: Sequence[str] = ()
+) -> Timeline | None:
+    """Return the schedule of ``model`` on ``chip``, its connections found by tracing; None where hardware differs by layer.
 
     Signs of inputs are those that the trace sees; where they differ from those of the data, reads in a second phase do.
     """
+    if chip.layers:
+        return None
     graph = trace(model, input_shape, digital)
     plan = schedule(graph, chip)
     stages = [

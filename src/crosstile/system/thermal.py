@@ -120,6 +120,7 @@ class ChipHeat:
         Raises:
             UsageError: the chip cannot go as fast. SpecError: the chip does not fit the description of its package.
         """
+        chip.require_uniform("the floorplan")
         most = full_rate(cost)
         rate = most if rate_hz is None else rate_hz
         if not 0 <= rate <= most * (1 + 1e-9):
