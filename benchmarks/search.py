@@ -1,4 +1,4 @@
-"""Methods of ``crosstile search`` at equal evaluations: medians over seeds, feasibility, and the optimum of a small space.
+"""Methods of ``crosstile search`` at equal evaluations: medians over seeds, feasibility, a small space, layers by themselves.
 
 OMP_NUM_THREADS=1 python benchmarks/search.py --trials 100 --seeds 5 --out search-benchmark.json
 """
@@ -6,12 +6,15 @@ OMP_NUM_THREADS=1 python benchmarks/search.py --trials 100 --seeds 5 --out searc
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import time
 from pathlib import Path
 
 from crosstile.reproduce.codesign import STUDY, last_losses, median, preset
+from crosstile.search.knobs import Knob, Point
+from crosstile.search.layers import is_of_layer, layer_and_field
 from crosstile.search.loop import search
 from crosstile.search.methods import make_method
 from crosstile.search.problems import ChipProblem
@@ -49,6 +52,51 @@ def small(trials: int, seeds: int) -> dict[str, object]:
     }
 
 
+def uniform(problem: ChipProblem) -> tuple[float, Point]:
+    """Return the least loss with all layers alike, every such point tried, and that point."""
+    knobs, fields = problem.space.knobs, dict[str, Knob]()
+    for name, knob in knobs.items():
+        fields.setdefault(layer_and_field(name)[1], knob)
+    best: tuple[float, Point] = (math.inf, {})
+    for values in itertools.product(*([knob.at(i) for i in range(knob.count or 0)] for knob in fields.values())):
+        chosen = dict(zip(fields, values, strict=True))
+        point = {name: chosen[layer_and_field(name)[1]] for name in knobs}
+        outcome = problem.evaluate(point)
+        if outcome.feasible and outcome.losses[0] < best[0]:
+            best = outcome.losses[0], point
+    return best
+
+
+def one_layer_changed(problem: ChipProblem, point: Point) -> float:
+    """Return the least loss of all points that differ from ``point`` in the fields of a single layer."""
+    losses = []
+    for layer in dict.fromkeys(layer_and_field(name)[0] for name in problem.space.names if is_of_layer(name)):
+        own = {
+            name: k
+            for name, k in problem.space.knobs.items()
+            if is_of_layer(name) and layer_and_field(name)[0] == layer
+        }
+        for values in itertools.product(*([knob.at(i) for i in range(knob.count or 0)] for knob in own.values())):
+            changed = point | dict(zip(own, values, strict=True))
+            outcome = problem.evaluate(changed)
+            if changed != point and outcome.feasible:
+                losses.append(outcome.losses[0])
+    return min(losses)
+
+
+def by_layer(trials: int, seeds: int, methods: list[str]) -> None:
+    """Print what arrays and copies of each layer's own bring, against the best that all layers share."""
+    problem = ChipProblem(load_study("layers-resnet20"))
+    alike, point = uniform(problem)
+    print(f"layers-resnet20: all layers alike, best of all points: EDAP {math.exp(alike):.4g} J s m2", flush=True)
+    nearest = math.exp(one_layer_changed(problem, point) - alike)
+    print(f"best with a single layer changed from there: EDAP {nearest:.6f} of that", flush=True)
+    for name in methods:
+        losses = last_losses([search(ChipProblem(problem.study), name, trials, seed=seed) for seed in range(seeds)])
+        ratios = [math.exp(loss - alike) for loss in sorted(losses)]
+        print(f"{name}: EDAP over that: {', '.join(f'{ratio:.3f}' for ratio in ratios)}", flush=True)
+
+
 def main() -> None:
     """Run all and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -58,7 +106,11 @@ def main() -> None:
     parser.add_argument("--methods", default="nested,relax_and_round,random")
     parser.add_argument("--small-trials", type=int, default=60)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--only-layers", action="store_true", help="layers-resnet20 alone, seeds from 0")
     told = parser.parse_args()
+    if told.only_layers:
+        by_layer(told.trials, told.seeds, told.methods.split(","))
+        return
     tuned = preset(load_study(STUDY))
     print(f"preset: ln(EDP) {math.log(tuned.edp_js):.4f}, {tuned.point}", flush=True)
     runs = []

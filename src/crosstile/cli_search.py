@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from crosstile.search.problems import ChipProblem
 
 FORMAT = "crosstile-search-result-1"
+FRONT = 30
+"""Trials of the front whose chips are written, at most."""
 
 
 def register(app: typer.Typer) -> None:
@@ -84,14 +86,19 @@ def search(
 
     result = one(chosen, directory / "trials.jsonl")
     others = [one(name, directory / f"trials-{name}.jsonl") for name in dict.fromkeys(baseline or ()) if name != chosen]
-    best = None if result.best is None else _best_yaml(problem, result)
-    written = {directory / "search.html": render(problem, result, others, command, best).encode()}
+    best = None if result.best is None else _chip_yaml(problem, result, result.best, "best")
+    chips = {i: f"front/trial-{i + 1}.yaml" for i in result.front[:FRONT]} if len(problem.objectives) > 1 else {}
+    files = {} if result.best is None else {result.best: "best.yaml"} | chips
+    written = {directory / "search.html": render(problem, result, others, command, best, files).encode()}
     document = json.dumps(_document(problem, result, others, command), indent=1, allow_nan=False) + "\n"
     written[directory / "search.json"] = document.encode()
     if best is not None:
         written[directory / "best.yaml"] = best.encode()
+    said = [*written, directory / "trials.jsonl", *([directory / "front"] if chips else [])]
+    for i, name in chips.items():
+        written[directory / name] = _chip_yaml(problem, result, i, f"trial-{i + 1}").encode()
     write_all(written)
-    typer.echo("wrote " + ", ".join(str(path) for path in (*written, directory / "trials.jsonl")), err=True)
+    typer.echo("wrote " + ", ".join(str(path) for path in said), err=True)
     if as_json:
         typer.echo(document, nl=False)
         return
@@ -135,20 +142,23 @@ def _watched(
     return found
 
 
-def _best_yaml(problem: ChipProblem, result: SearchResult) -> str:
+def _chip_yaml(problem: ChipProblem, result: SearchResult, place: int, name: str) -> str:
     from crosstile.search.describe import point_yaml
+    from crosstile.search.networks import cost_command
     from crosstile.search.problems import metric_of
     from crosstile.search.report import shown
 
-    assert result.best is not None
-    point, outcome, study = result.points[result.best], result.outcomes[result.best], problem.study
+    point, outcome, study, file = result.points[place], result.outcomes[place], problem.study, f"{name}.yaml"
     figures = ", ".join(f"{o} {shown(o, outcome.metrics[metric_of(o)])}" for o in problem.objectives)
-    budget = problem.budget(point)
-    again = f"crosstile schedule {study.network} --chip best.yaml" + ("" if budget is None else f" --arrays {budget}")
     remarks = [
-        f"Found by crosstile search {study.name}, {result.method}, seed {result.seed}, trial {result.best + 1}: {figures}."
+        f"Found by crosstile search {study.name}, {result.method}, seed {result.seed}, trial {place + 1}: {figures}."
     ]
-    remarks.append(f"Cost again: {again}")
+    again = shlex.join(cost_command(study, problem.budget(point), file, by_layer=problem.by_layer))
+    copies = outcome.details.get("copies", {})
+    if copies and problem.by_layer:
+        remarks.append("Copies of weights: " + ", ".join(f"{layer} {count}" for layer, count in copies.items()) + ".")
+    chain = " (one copy of each layer, layers taken as a chain)" if again.startswith("crosstile estimate") else ""
+    remarks.append(f"Cost again: {again}{chain}")
     if study.accuracy is not None:
         spec, seen = study.accuracy, outcome.details
         words = [
@@ -156,7 +166,7 @@ def _best_yaml(problem: ChipProblem, result: SearchResult) -> str:
             "run",
             spec.model,
             "--chip",
-            "best.yaml",
+            file,
             "--samples",
             seen["images"],
             "--trials",
@@ -165,7 +175,7 @@ def _best_yaml(problem: ChipProblem, result: SearchResult) -> str:
         words += ["--seed", study.seed, *([] if spec.data is None else ["--data", spec.data])]
         words += [] if spec.weights is None else ["--weights", spec.weights]
         remarks.append(f"Accuracy again: {shlex.join(str(word) for word in words)}")
-    return point_yaml(problem.base, point, f"{study.name}-best", remarks)
+    return point_yaml(problem.base, point, f"{study.name}-{name}", remarks)
 
 
 def _document(problem: ChipProblem, result: SearchResult, others: list[SearchResult], command: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_outcomes_are_those_of_the_chip_and_refusals_name_their_reason() -> None
         if not lossless:
             assert json.dumps(point) not in allowed
             reasons.add((problem.known(point) or "")[-90:])
-        elif int(point["adc.bits"]) == max(8, chip.lossless_adc_bits):  # type: ignore[call-overload]
+        elif int(point["adc.bits"]) == max(8, chip.lossless_adc_bits):  # type: ignore[arg-type]
             assert (json.dumps(point) in allowed) == (area <= 23.45e-6)
     assert all("raise adc.bits" in reason for reason in reasons)
     assert reasons
@@ -91,6 +92,29 @@ def test_limits_that_show_only_when_evaluated_make_trials_infeasible(limits: dic
     found = search(problem, "random", 20)
     assert found.best is None
     assert any(words in outcome.reason for outcome in found.outcomes)
+
+
+def test_slacks_are_above_zero_exactly_where_a_limit_is_broken() -> None:
+    limits = {
+        "area_max": "23.6 mm2",
+        "energy_max": "5 uJ",
+        "latency_max": "2.45 ms",
+        "power_max": "1 W",
+        "spilling": "refused",
+    }
+    problem = _small(limits=limits)
+    found = search(problem, "exhaustive", 1000)
+    seen = {name for outcome in found.outcomes for name in outcome.slacks}
+    assert seen == {"arrays", "area", "energy", "latency", "power", "buffers"}
+    broken = set()
+    for point, outcome in zip(found.points, found.outcomes, strict=True):
+        assert outcome.feasible == all(value <= 0 for value in outcome.slacks.values()), outcome.reason
+        broken |= {name for name, value in outcome.slacks.items() if value > 0}
+        if "energy" in outcome.slacks:
+            energy_j = problem.cost(point).energy_j
+            assert outcome.slacks["energy"] == pytest.approx(math.log(energy_j / 5e-6), rel=1e-9)
+    assert {"arrays", "energy", "latency"} <= broken
+    assert any(outcome.feasible for outcome in found.outcomes)
 
 
 def test_arrays_max_is_known_beforehand() -> None:

@@ -30,7 +30,9 @@ class Bowl:
                 "n": Knob(values=(1, 2, 3)),
             }
         )
-        self.hardware, self.objectives = ("a", "b"), tuple(objectives)
+        self.hardware: tuple[str, ...] = ("a", "b")
+        self.groups: tuple[tuple[str, ...], ...] = ()
+        self.objectives = tuple(objectives)
         self.evaluated: list[Point] = []
 
     def known(self, point: Point) -> str | None:
@@ -85,6 +87,57 @@ def test_nested_learns_the_band_and_random_does_not() -> None:
 
     assert late_share("nested") >= 0.9
     assert late_share("random") < 0.9
+
+
+def test_near_misses_alone_tell_where_a_limit_holds() -> None:
+    x = np.linspace(0.45, 1.0, 8)[:, None]
+    failed = np.zeros(8, dtype=bool)
+    model = FeasibilityModel(0)
+    model.fit(x, failed, [{"area": float(v) - 0.4} for v in x[:, 0]])  # the limit is at 0.4, where nothing was tried
+    found = model.probability(np.array([[0.3], [0.55], [0.9]]))
+    assert found[0] > 0.9
+    assert found[1] < 0.1
+    assert found[2] < 0.01
+    labels = FeasibilityModel(0)
+    labels.fit(x, failed)
+    assert np.ptp(labels.probability(np.array([[0.3], [0.9]]))) == 0.0  # without slacks nothing is known
+
+
+def test_failures_that_no_slack_explains_are_learnt_from_labels() -> None:
+    x = np.linspace(0.0, 1.0, 20)[:, None]
+    fails = x[:, 0] > 0.7
+    model = FeasibilityModel(0)
+    model.fit(x, ~fails, [{"area": float(v) - 2.0} for v in x[:, 0]])  # the area always holds
+    low, high = model.probability(np.array([[0.2], [0.95]]))
+    assert low > 0.75
+    assert high < 0.35
+
+
+def test_knobs_of_the_same_meaning_are_moved_together() -> None:
+    class Row(Bowl):
+        """Six layers that want the same value, more of them than single steps would find in 40 trials."""
+
+        def __init__(self, together: bool) -> None:
+            super().__init__()
+            names = tuple(f"l{i}/a" for i in range(6))
+            self.space = Space({**{name: Knob(low=0, high=7) for name in names}, "how": Knob(values=("x", "y"))})
+            self.hardware, self.groups = names, ((names,) if together else ())
+
+        def known(self, point: Point) -> str | None:
+            return None
+
+        def evaluate(self, point: Point) -> Outcome:
+            away = [float(point[name]) - 5.0 for name in self.hardware]  # type: ignore[arg-type]
+            loss = math.fsum(step**2 for step in away) + (1.0 if point["how"] == "x" else 0.0)
+            return Outcome(True, {"cost": loss}, (loss,))
+
+    def best(together: bool, seed: int) -> float:
+        found = search(Row(together), "nested", 40, seed=seed)
+        return min(outcome.losses[0] for outcome in found.outcomes)
+
+    together = best(True, 0)
+    assert together <= 1.0  # a point beside the optimum, or itself
+    assert together < best(False, 0)
 
 
 def test_nested_counts_its_chips_and_keeps_to_the_inner_limit() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from crosstile.errors import SpecError, UsageError
 from crosstile.search.describe import base_mapping, described, point_yaml
-from crosstile.search.knobs import Knob
+from crosstile.search.knobs import Knob, Point
 from crosstile.search.space import Space, key_of
 from crosstile.search.study import StudySpec, check_path, load_study, study_names
 from crosstile.specs.base import validate
@@ -143,7 +143,7 @@ def test_a_study_names_what_is_wrong() -> None:
 def test_a_point_changes_its_fields_and_nothing_else() -> None:
     base = base_mapping("isaac")
     assert parse_chip(point_yaml(base, {}, "isaac", ["as it was"])) == load_chip("isaac")
-    point = {
+    point: Point = {
         "array.rows": 64,
         "hardware.components.buffer.capacity": "16 KB",
         "hardware.clock": "2 GHz",

@@ -35,6 +35,9 @@ class Outcome:
     """Why it is infeasible."""
     blames_hardware: bool = False
     """True where no mapping of this hardware can be feasible."""
+    slacks: dict[str, float] = field(default_factory=dict)
+    """By how much each limit is missed: above 0 where it is broken, such as ln(value / limit); limits that were not looked at are
+    left out."""
     details: dict[str, Any] = field(default_factory=dict)
     """What else is worth keeping, such as images and trials behind an accuracy."""
 
@@ -53,6 +56,10 @@ class Problem(Protocol):
     @property
     def objectives(self) -> tuple[str, ...]:
         """Names of the objectives."""
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of knobs of the same meaning, such as one field of several layers, in order."""
 
     def known(self, point: Point) -> str | None:
         """Return why a point is refused without evaluating it, or none."""

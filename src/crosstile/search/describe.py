@@ -10,11 +10,13 @@ import yaml
 
 from crosstile.errors import SpecError
 from crosstile.search.knobs import Point, Value
+from crosstile.search.layers import nested, split
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.load import chip_from_mapping, find_entry
 from crosstile.specs.yaml import read_yaml
 
-PIPELINE, DUPLICATION, BATCH, ARRAYS = "mapping.pipeline", "mapping.duplication", "mapping.batch", "mapping.arrays"
+PIPELINE, DUPLICATION, BATCH = "mapping.pipeline", "mapping.duplication", "mapping.batch"
+ARRAYS, ROOM = "mapping.arrays", "mapping.room"
 _FIELDS = {PIPELINE: "hardware.pipeline", DUPLICATION: "schedule.duplication", BATCH: "schedule.batch"}
 
 
@@ -46,11 +48,22 @@ def base_mapping(name: str) -> dict[str, Any]:
 
 
 def described(base: Mapping[str, Any], point: Mapping[str, Value]) -> dict[str, Any]:
-    """Return the description with the fields of a point set; sections come before their fields."""
+    """Return the description with the fields of a point set; sections come before their fields, layers last."""
+    common, layers = split(point)
+    data = _with_fields(base, common)
+    if layers:
+        data["layers"] = {
+            layer: nested({path: dict(_cell(str(v))) if path == "cell" else v for path, v in fields.items()})
+            for layer, fields in layers.items()
+        }
+    return data
+
+
+def _with_fields(base: Mapping[str, Any], point: Mapping[str, Value]) -> dict[str, Any]:
     data = dict(base)  # sections are copied as they are entered
     for name in sorted(point, key=lambda n: n.count(".")):
         path, value = _FIELDS.get(name, name), point[name]
-        if name == ARRAYS:
+        if name in (ARRAYS, ROOM):
             continue  # a budget of the schedule, not a field of the chip
         if path == "cell":
             data["cell"] = dict(_cell(str(value)))

@@ -1,7 +1,8 @@
 """Nested constrained Bayesian optimisation: hardware outside, mapping inside.
 
-One GP of losses and one classifier of feasibility see hardware x and mapping z together, so that what works on one chip is tried
-first on the next. Outer, over hardware, with the mappings Z that promise most on the best hardware found,
+GPs of the loss and of the slack of each limit (and a classifier for what no slack explains) see hardware x and mapping z
+together, so that what works on one chip is tried first on the next. Outer, over hardware, with the mappings Z that promise
+most on the best hardware found,
 
     a(x) = max_{z in Z} EI(x, z) P(feasible | x, z)
 
@@ -10,6 +11,9 @@ neighbours of the best; where P < 0.7 the point is left out as long as others ar
 taken). Inner, over all mappings of the chosen x, the same a; it ends after ``inner`` evaluations, when no mapping left has an LCB
 below the best loss found anywhere, or when the outcome blames the hardware. The first ``start`` chips are random, with one
 mapping each.
+
+Knobs of the same meaning (one field, opened for many layers) are also moved together: two of three random starts have them equal,
+half of the neighbours set a run of consecutive ones to one value, and the models see their means besides.
 
 After Z. Shi et al., learned hardware/software co-design, arXiv:2010.02075, as far as its abstract says; layers are laid on arrays
 by rules here, so that the inner search has mappings of a whole network, not loop orders of a layer.
@@ -23,7 +27,7 @@ import numpy as np
 
 from crosstile.search.base import Method, Outcome, Problem
 from crosstile.search.knobs import Point
-from crosstile.search.space import FloatArray, key_of
+from crosstile.search.space import FloatArray, Space, key_of
 from crosstile.search.surrogate import FeasibilityModel, LossModel, expected_improvement, lower_bound
 
 CANDIDATES, MAPPINGS, LEADERS = 400, 200, 6
@@ -67,7 +71,7 @@ class Nested(Method):
             if point is not None:
                 return point
         self._weights = self.weights()
-        point = self._outer_step() if ready else self.draw()
+        point = self._outer_step() if ready else self._start()
         if point is None:
             point = self.draw()
         if point is not None:
@@ -89,16 +93,52 @@ class Nested(Method):
         if len(self.points) < self.start or not self._losses:
             return False
         places = list(self._losses)
-        x = self.space.features(self.points)
+        x = self._features(self.points)
         self._loss.fit(x[places], np.array([self._losses[i] for i in places]))
-        self._feasibility.fit(x, np.array([outcome.feasible for outcome in self.outcomes]))
+        slacks = [outcome.slacks for outcome in self.outcomes]
+        self._feasibility.fit(x, np.array([outcome.feasible for outcome in self.outcomes]), slacks)
         return True
+
+    def _start(self) -> Point | None:
+        """Return a random point, mostly with knobs of the same meaning equal."""
+        if self.problem.groups and len(self.points) % 3 < 2:
+            for _ in range(DRAWS):
+                point = self.space.sample(self.rng)
+                point |= {name: point[group[0]] for group in self.problem.groups for name in group}
+                if self.fresh(point):
+                    return point
+        return self.draw()
+
+    def _features(self, points: list[Point]) -> FloatArray:
+        """Return the features of points, and the means over groups of ordered knobs."""
+        x = self.space.features(points)
+        if not self.problem.groups:
+            return x
+        places = self.space.relaxed(points)
+        names, knobs = self.space.names, self.space.knobs
+        groups = [[names.index(one) for one in group] for group in self.problem.groups if knobs[group[0]].has_order]
+        return np.column_stack([x, *(places[:, group].mean(axis=1) for group in groups)])
+
+    def _near(self, space: Space, point: Point) -> Point:
+        """Return a neighbour within a part of the space: one to three knobs changed, or a run of a group set to one value."""
+        groups = [group for group in self.problem.groups if group[0] in space.knobs]
+        if not groups or self.rng.random() < 0.5:
+            return space.near(point, self.rng, 1 + int(self.rng.integers(3)))
+        group = groups[int(self.rng.integers(len(groups)))]
+        first, last = sorted(int(i) for i in self.rng.integers(len(group), size=2))
+        if self.rng.random() < 0.3:
+            first, last = 0, len(group) - 1
+        value = space.knobs[group[0]].sample(self.rng)
+        return point | dict.fromkeys(group[first : last + 1], value)
 
     def _mappings(self) -> list[Point]:
         count = self._within.count
         if count is not None and count <= MAPPINGS:
             return list(self._within.points())
-        return [self._within.sample(self.rng) for _ in range(MAPPINGS)]
+        ranked = sorted(self._losses, key=lambda i: self._losses[i])[:LEADERS]
+        known = [self._within.cut(self.points[i]) for i in ranked]
+        fresh = [self._within.sample(self.rng) for _ in range(MAPPINGS // 2)]
+        return [*known, *fresh, *(self._near(self._within, known[i % len(known)]) for i in range(MAPPINGS // 2))]
 
     def _joined(self, hardware: Point, mapping: Point) -> Point:
         both = hardware | mapping
@@ -106,7 +146,7 @@ class Nested(Method):
 
     def _promise(self, points: list[Point]) -> tuple[FloatArray, FloatArray]:
         """Return the acquisition of points, and their lower confidence bounds."""
-        x = self.space.features(points)
+        x = self._features(points)
         mean, deviation = self._loss.predict(x)
         bound, chance = lower_bound(mean, deviation), self._feasibility.probability(x)
         if self.acquisition == "ei":
@@ -150,7 +190,7 @@ class Nested(Method):
         found = {key_of(pool[i]): pool[i] for i in picked}
         for _ in range(3 * CANDIDATES):
             base = best[min(int(self.rng.exponential(1.5)), len(best) - 1)]
-            hardware = self._outer.near(base, self.rng, 1 + int(self.rng.integers(3)))
+            hardware = self._near(self._outer, base)
             key = key_of(hardware)
             if key not in found and self.allowed(self._joined(hardware, mapping)):
                 found[key] = hardware

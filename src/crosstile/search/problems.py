@@ -16,15 +16,25 @@ from typing import TYPE_CHECKING, Any
 from crosstile.cost.installed import install
 from crosstile.errors import CrosstileError, SpecError
 from crosstile.search.base import Outcome
-from crosstile.search.describe import ARRAYS, BATCH, DUPLICATION, PIPELINE, base_mapping, chip_of
+from crosstile.search.describe import ARRAYS, BATCH, DUPLICATION, PIPELINE, ROOM, base_mapping, chip_of
 from crosstile.search.knobs import Point
+from crosstile.search.layers import COPIES, alike, copies_of, is_of_layer, layer_and_field, split
+from crosstile.search.mixed import (
+    MixedTable,
+    PointCost,
+    arrays_of,
+    cost_of_chip,
+    mixed_cost,
+    mixed_table,
+    scheduled_copies,
+)
+from crosstile.search.networks import network_of
 from crosstile.search.space import Space, key_of
 from crosstile.search.study import StudySpec
 from crosstile.specs.chip import ChipSpec
-from crosstile.system.chip import ChipCost, evaluate_table
+from crosstile.system.chip import evaluate_table
 from crosstile.system.stages import StageTable, stage_table
 from crosstile.units import format_quantity
-from crosstile.workloads.table import network as known_network
 
 if TYPE_CHECKING:
     from crosstile.search.fidelity import AccuracyLadder
@@ -49,11 +59,14 @@ class ChipProblem:
 
     def __init__(self, study: StudySpec) -> None:
         self.study = study
-        self.space: Space = study.space
-        self.hardware: tuple[str, ...] = tuple(study.hardware)
+        self.network = network_of(study)
+        self.space: Space = study.space_of([node.name for node in self.network.layers])
+        single = [n for n in self.space.names if is_of_layer(n) and layer_and_field(n)[1] != COPIES]
+        self.hardware: tuple[str, ...] = (*study.hardware, *single)
+        self.by_layer = bool(study.layers)
+        self.groups = alike(self.space.knobs)
         self.objectives: tuple[str, ...] = study.objectives
         self.base = base_mapping(study.chip)
-        self.network = known_network(study.network)
         self._chips: OrderedDict[str, ChipSpec | str] = OrderedDict()
         self._refused: OrderedDict[str, str | None] = OrderedDict()
         self._tables: OrderedDict[str, StageTable] = OrderedDict()
@@ -66,13 +79,18 @@ class ChipProblem:
 
     def _check_base(self) -> None:
         """Refuse a knob on a component that the chip does not have, which would make a new one without a figure."""
+        if self.base.get("layers"):
+            raise SpecError(
+                f"search {self.study.name}: chip {self.study.chip!r} has layers of its own; take them out, and open fields under "
+                "layers of the study."
+            )
         components = self.base.get("hardware", {}).get("components")
         for path in self.hardware:
-            parts = path.split(".")
+            parts = layer_and_field(path)[1].split(".")
             if parts[:2] == ["hardware", "components"] and len(parts) > 2 and parts[2] not in (components or {}):
                 found = ", ".join(components or {}) or "the generic ones, none written out"
                 raise SpecError(
-                    f"search {self.study.name}: hardware.{path}: chip {self.study.chip!r} has no component {parts[2]!r}; "
+                    f"search {self.study.name}: {path}: chip {self.study.chip!r} has no component {parts[2]!r}; "
                     f"it has {found}."
                 )
 
@@ -86,14 +104,16 @@ class ChipProblem:
         Raises:
             SpecError: the description refuses it.
         """
-        part = self._of_chip(point)
+        return self._chip_of(self._of_chip(point))
+
+    def _chip_of(self, part: Point) -> ChipSpec:
         key = key_of(part)
         if key not in self._chips:
             try:
                 self._chips[key] = chip_of(self.base, part, self.study.name)
             except SpecError as error:
                 self._chips[key] = str(error)
-            _keep(self._chips, _KEPT)
+            _keep(self._chips, 8 * _KEPT)
         found = self._chips[key]
         if isinstance(found, str):
             raise SpecError(found)
@@ -108,6 +128,16 @@ class ChipProblem:
         return self._refused[key]
 
     def _known(self, point: Point) -> str | None:
+        if (
+            self.by_layer
+        ):  # each layer's hardware by itself, since many points share it; areas are known once layers are laid out
+            common, layers = split(self._of_chip(point))
+            for layer, fields in {"all layers": {}, **layers}.items():
+                try:
+                    self._chip_of(common | fields)
+                except SpecError as error:
+                    return f"{layer}: {error}"
+            return None
         try:
             chip = self.chip(point)
             hardware, limits = chip.hardware, self.study.limits
@@ -123,31 +153,47 @@ class ChipProblem:
 
     def table(self, point: Point) -> StageTable:
         """Return the stages of the network on the chip of a point; shared by all mappings of one hardware."""
-        key = key_of(self._of_chip(point))
+        chip = self.chip(point)
+        if not self.by_layer:
+            return self._table_of(chip)
+        table = mixed_table(self.network, chip, copies_of(point), self._table_of)
+        if ROOM not in point:
+            return table
+        copies = scheduled_copies(table, float(point[ROOM]), point.get(DUPLICATION))  # type: ignore[arg-type]
+        return mixed_table(self.network, chip, copies, self._table_of)
+
+    def _table_of(self, chip: ChipSpec) -> StageTable:
+        """Return the stages on a chip whose layers are all alike; remembered."""
+        key = chip.model_dump_json()
         if key not in self._tables:
-            self._tables[key] = stage_table(self.network, self.chip(point))
+            self._tables[key] = stage_table(self.network, chip)
             _keep(self._tables, _KEPT)
         return self._tables[key]
 
     def budget(self, point: Point) -> int | None:
         """Return the arrays that a point lets the schedule use; none where all."""
-        hardware, share = self.chip(point).hardware, point.get(ARRAYS)
-        if share is None or hardware.tiles is None:
+        share, room = point.get(ARRAYS), point.get(ROOM)
+        if room is not None and not self.by_layer:
+            return arrays_of(self.table(point), float(room))
+        if share is None:
+            return None
+        hardware = self.chip(point).hardware
+        if hardware.tiles is None:
             return None
         return max(1, math.floor(float(share) * hardware.tiles * hardware.arrays_per_tile + 1e-9))
 
-    def cost(self, point: Point) -> ChipCost:
-        """Return energy, time and area of a point.
+    def cost(self, point: Point, table: StageTable | None = None) -> PointCost:
+        """Return energy, time and area of a point; ``table`` is its own, where it is there already.
 
         Raises:
             SpecError: a component does not cover what is asked of it.
         """
         batch, how = point.get(BATCH), point.get(DUPLICATION)
-        return evaluate_table(
-            self.table(point),
-            arrays=self.budget(point),
-            batch=None if batch is None else int(batch),
-            duplication=how,  # type: ignore[arg-type]
+        samples, table = None if batch is None else int(batch), table or self.table(point)
+        if isinstance(table, MixedTable):
+            return mixed_cost(table, samples)
+        return cost_of_chip(
+            evaluate_table(table, arrays=self.budget(point), batch=samples, duplication=how)  # type: ignore[arg-type]
         )
 
     def evaluate(self, point: Point) -> Outcome:
@@ -156,57 +202,72 @@ class ChipProblem:
         if refused is not None:
             return Outcome(False, reason=refused, blames_hardware=True)
         limits = self.study.limits
+        slacks: dict[str, float] = {}
         try:
             table, budget = self.table(point), self.budget(point)
             tiles = table.chip.hardware.tiles
             built = None if tiles is None else tiles * table.chip.hardware.arrays_per_tile
             room = built if budget is None else budget
-            if limits.rewriting == "refused" and room is not None and table.arrays > room:
-                reason = f"the network takes {table.arrays} arrays; {room} of the chip's {built} may be used."
-                return Outcome(False, reason=reason, blames_hardware=built is not None and table.arrays > built)
-            if tiles is None and limits.arrays_max is not None and table.arrays > limits.arrays_max:
-                reason = f"the network takes {table.arrays} arrays; arrays_max is {limits.arrays_max}."
-                return Outcome(False, reason=reason, blames_hardware=True)
-            cost = self.cost(point)
+            if limits.rewriting == "refused" and room is not None and not self.by_layer:
+                slacks["arrays"] = math.log(table.arrays / room)
+                if table.arrays > room:
+                    reason = f"the network takes {table.arrays} arrays; {room} of the chip's {built} may be used."
+                    blamed = built is not None and table.arrays > built
+                    return Outcome(False, reason=reason, blames_hardware=blamed, slacks=slacks)
+            if tiles is None and limits.arrays_max is not None:
+                slacks["arrays_max"] = math.log(table.arrays / limits.arrays_max)
+                if table.arrays > limits.arrays_max:
+                    reason = f"the network takes {table.arrays} arrays; arrays_max is {limits.arrays_max}."
+                    return Outcome(False, reason=reason, blames_hardware=True, slacks=slacks)
+            cost = self.cost(point, table)
         except SpecError as error:
-            return Outcome(False, reason=str(error))
-        return self._judged(point, cost)
+            return Outcome(False, reason=str(error), slacks=slacks)
+        return self._judged(point, cost, slacks)
 
-    def _judged(self, point: Point, cost: ChipCost) -> Outcome:
+    def _judged(self, point: Point, cost: PointCost, slacks: dict[str, float]) -> Outcome:
         limits = self.study.limits
         metrics = {
             "energy_j": cost.energy_j, "latency_s": cost.latency_s, "interval_s": cost.interval_s, "area_m2": cost.area_m2,
             "power_w": cost.power_w, "edp_js": cost.edp_js, "edap_jsm2": cost.edap_jsm2,
-            "arrays_used": float(cost.schedule.arrays_used), "arrays_built": float(cost.arrays_built),
-            "spilled_bits": cost.schedule.spilled_bits,
+            "arrays_used": float(cost.arrays_used), "arrays_built": float(cost.arrays_built),
+            "spilled_bits": cost.spilled_bits,
         }  # fmt: skip
-        if limits.spilling == "refused" and cost.schedule.spilled_bits > 0:
-            spilled = format_quantity(cost.schedule.spilled_bits, "bit", 3)
-            return Outcome(False, metrics, reason=f"{spilled} of feature maps do not fit the buffers.")
-        broken = (
-            _above("area", cost.area_m2, limits.area_max_m2, "m2")
-            or _above("power", cost.power_w, limits.power_max_w, "W")
-            or _above("latency", cost.latency_s, limits.latency_max_s, "s")
-            or _above("energy", cost.energy_j, limits.energy_max_j, "J")
-        )
+        capacity, wanted = cost.buffer_capacity_bits, cost.buffer_bits
+        if limits.spilling == "refused" and capacity is not None and wanted > 0:
+            slacks["buffers"] = math.log(wanted / capacity)
+        bounds = {
+            "area": (cost.area_m2, limits.area_max_m2, "m2"), "power": (cost.power_w, limits.power_max_w, "W"),
+            "latency": (cost.latency_s, limits.latency_max_s, "s"), "energy": (cost.energy_j, limits.energy_max_j, "J"),
+        }  # fmt: skip
+        slacks |= {name: math.log(value / most) for name, (value, most, _) in bounds.items() if most is not None}
+        if limits.spilling == "refused" and cost.spilled_bits > 0:
+            spilled = format_quantity(cost.spilled_bits, "bit", 3)
+            return Outcome(False, metrics, reason=f"{spilled} of feature maps do not fit the buffers.", slacks=slacks)
+        broken = next((text for name, bound in bounds.items() if (text := _above(name, *bound))), None)
         if broken:
-            return Outcome(False, metrics, reason=broken)
-        details = {}
+            return Outcome(False, metrics, reason=broken, slacks=slacks)
+        details: dict[str, Any] = {"copies": cost.copies} if cost.copies else {}
         if self.ladder is not None:  # the costly one comes last, and only for what all else allows
             try:
                 found = self.ladder.measure(self.chip(point))
             except CrosstileError as error:
-                return Outcome(False, metrics, reason=f"accuracy: {error}")
-            metrics["accuracy"], details = found.accuracy, found.as_dict()
-            if limits.accuracy_min is not None and found.accuracy < limits.accuracy_min:
-                least = limits.accuracy_min
-                reason = f"the accuracy is {found.accuracy:.4g} on {found.images} images; accuracy_min is {least:g}."
-                return Outcome(False, metrics, reason=reason, details=details)
-        return Outcome(True, metrics, tuple(self._loss(name, metrics) for name in self.objectives), details=details)
+                return Outcome(False, metrics, reason=f"accuracy: {error}", slacks=slacks)
+            metrics["accuracy"] = found.accuracy
+            details |= found.as_dict()
+            least = limits.accuracy_min
+            if least is not None:
+                slacks["accuracy"] = least - found.accuracy
+                if found.accuracy < least:
+                    reason = (
+                        f"the accuracy is {found.accuracy:.4g} on {found.images} images; accuracy_min is {least:g}."
+                    )
+                    return Outcome(False, metrics, reason=reason, slacks=slacks, details=details)
+        losses = tuple(self._loss(name, metrics) for name in self.objectives)
+        return Outcome(True, metrics, losses, slacks=slacks, details=details)
 
     def remember(self, outcome: Outcome) -> None:
         """Take note of an outcome of an earlier run: rungs of accuracy compare with all that reached them."""
-        if self.ladder is not None and outcome.details:
+        if self.ladder is not None and "rungs" in outcome.details:
             self.ladder.remember(outcome.details)
 
     @staticmethod

@@ -1,20 +1,34 @@
-"""A search as one HTML page: the front, all trials side by side, what each knob matters, and convergence."""
+"""A search as one HTML page: the front, trials over the knobs, layers side by side, what each knob matters, and convergence."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from crosstile import __version__
-from crosstile.search.knobs import Value
 from crosstile.search.loop import SearchResult
+from crosstile.search.parallel_plot import parallel_figure
 from crosstile.search.problems import UNITS, ChipProblem, metric_of
+from crosstile.search.strip import strip
+from crosstile.search.words import short, value_text
 from crosstile.study.report import render_page
-from crosstile.study.report_style import ACCENT, SOFT, WARM, Figure, accuracy_text, axis, layout, pretty, safe
+from crosstile.study.report_style import (
+    ACCENT,
+    SOFT,
+    WARM,
+    Figure,
+    accuracy_text,
+    axis,
+    axis_scale,
+    layout,
+    pretty,
+    safe,
+)
 
+BARS = 20
 _COLOURS = (ACCENT, WARM, "#2c8c4b", "#7d5ba6", "#8a6d3b", "#5c6b77", "#c2506e")
 
 
@@ -26,13 +40,20 @@ def shown(objective: str, value: float) -> str:
     return pretty(value, unit) if " " not in unit else f"{value:.4g} {unit.replace('m2', 'm²')}"
 
 
-def short(name: str) -> str:
-    """Return a knob's name without its common beginnings."""
-    return name.removeprefix("hardware.").removeprefix("components.").removeprefix("mapping.")
-
-
-def _text(value: Value) -> str:
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def figure_axis(objective: str, values: Sequence[float], title: str) -> tuple[float, Figure]:
+    """Return (factor, axis) for figures of an objective: logarithmic with 1, 2, 5 where they span more than a factor of 3."""
+    if objective == "accuracy":
+        return 100.0, axis(f"{title} (%)")
+    factor, unit = axis_scale(max(values, default=1.0), UNITS[objective])
+    text = f"{title} ({unit.replace('m2', 'm²')})"
+    low, high = factor * min(values, default=1.0), factor * max(values, default=1.0)
+    if not low > 0 or high < 3 * low:
+        return factor, axis(text)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if high < 1e4 * low else (1,)
+    ticks = [float(f"{step}e{power}") for power in decades for step in steps]
+    ticks = [tick for tick in ticks if low / 1.3 <= tick <= high * 1.3]
+    return factor, axis(text, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
 def importance(problem: ChipProblem, result: SearchResult) -> list[tuple[str, float]]:
@@ -61,68 +82,39 @@ def importance(problem: ChipProblem, result: SearchResult) -> list[tuple[str, fl
     return sorted(found, key=lambda one: -one[1])
 
 
-def front_figure(problem: ChipProblem, result: SearchResult) -> Figure:
-    """Return feasible trials over two figures, those of the front in another colour; points know their row."""
+def front_figure(problem: ChipProblem, result: SearchResult, second: int = 1) -> Figure:
+    """Return feasible trials over the first objective and another, the front in another colour; points know their row.
+
+    With one objective they are shown over energy and latency.
+    """
     first = problem.objectives[0]
-    pair = (first, problem.objectives[1]) if len(problem.objectives) > 1 else ("energy", "latency")
+    pair = (first, problem.objectives[second]) if len(problem.objectives) > 1 else ("energy", "latency")
     chosen = set(result.front)
     data = []
+    every = [[o.metrics[metric_of(one)] for o in result.outcomes if o.feasible] for one in pair]
+    (fx, x_axis), (fy, y_axis) = (figure_axis(one, values, one) for one, values in zip(pair, every, strict=True))
     for name, colour, size, wanted in (("other trials", SOFT, 7, False), ("on the front", ACCENT, 10, True)):
         places = [i for i, o in enumerate(result.outcomes) if o.feasible and ((i in chosen) == wanted)]
         hover = []
         for i in places:
-            spec = "<br>".join(f"{safe(short(k))}: {safe(_text(v))}" for k, v in result.points[i].items())
+            spec = "<br>".join(f"{safe(short(k))}: {safe(value_text(v))}" for k, v in result.points[i].items())
             figures = " · ".join(f"{o}: {shown(o, result.outcomes[i].metrics[metric_of(o)])}" for o in {*pair, first})
             hover.append([i + 1, f"trial {i + 1}<br>{figures}<br>{spec}"])
         data.append(
             {
                 "type": "scatter", "mode": "markers", "name": "best" if wanted and len(chosen) == 1 else name,
-                "x": [result.outcomes[i].metrics[metric_of(pair[0])] for i in places],
-                "y": [result.outcomes[i].metrics[metric_of(pair[1])] for i in places],
+                "x": [fx * result.outcomes[i].metrics[metric_of(pair[0])] for i in places],
+                "y": [fy * result.outcomes[i].metrics[metric_of(pair[1])] for i in places],
                 "customdata": hover, "hovertemplate": "%{customdata[1]}<extra></extra>",
                 "marker": {"color": colour, "size": size, "line": {"width": 1, "color": "#ffffff"}},
             }
         )  # fmt: skip
-    axes = [
-        axis(
-            f"{one} ({UNITS[one].replace('m2', 'm²')})" if UNITS[one] else one,
-            type="linear" if one == "accuracy" else "log",
-        )
-        for one in pair
-    ]
-    return {"data": data, "layout": layout(460, xaxis=axes[0], yaxis=axes[1], hovermode="closest")}
-
-
-def parallel_figure(problem: ChipProblem, result: SearchResult) -> Figure:
-    """Return all feasible trials as lines over the knobs, coloured by the first objective."""
-    places = [i for i, outcome in enumerate(result.outcomes) if outcome.feasible]
-    colours = [result.outcomes[i].losses[0] for i in places]
-    dimensions: list[Figure] = []
-    for name, knob in problem.space.knobs.items():
-        values = sorted({result.points[i][name] for i in places}, key=knob.unit_position)
-        step = max(1, math.ceil(len(values) / 9))
-        dimensions.append(
-            {
-                "label": safe(short(name), 18), "values": [knob.unit_position(result.points[i][name]) for i in places],
-                "tickvals": [knob.unit_position(v) for v in values[::step]],
-                "ticktext": [safe(_text(v), 14) for v in values[::step]],
-                "range": [0, 1],
-            }
-        )  # fmt: skip
-    first = problem.objectives[0]
-    title = "accuracy" if first == "accuracy" else f"ln {first}"
-    shade = [-c for c in colours] if first == "accuracy" else colours
-    line: Figure = {"color": shade, "colorscale": "Viridis", "reversescale": first != "accuracy", "showscale": True}
-    line["colorbar"] = {"title": {"text": title}, "thickness": 12}
-    data = [{"type": "parcoords", "dimensions": dimensions, "line": line, "labelangle": -20}]
-    base = layout(460, right=110)
-    base["margin"] = {"l": 60, "r": 110, "t": 90, "b": 30}
-    return {"data": data, "layout": base}
+    return {"data": data, "layout": layout(460, xaxis=x_axis, yaxis=y_axis, hovermode="closest")}
 
 
 def importance_figure(found: Sequence[tuple[str, float]]) -> Figure:
-    """Return the importance of each knob as bars."""
-    rows = list(reversed(found))
+    """Return the importance of knobs as bars, at most 20 of them."""
+    rows = list(reversed(found[:BARS]))
     bar = {
         "type": "bar", "orientation": "h", "x": [value for _, value in rows], "y": [safe(short(name), 40) for name, _ in rows],
         "marker": {"color": ACCENT}, "hovertemplate": "%{y}: %{x:.3~g}<extra></extra>",
@@ -134,9 +126,12 @@ def importance_figure(found: Sequence[tuple[str, float]]) -> Figure:
 def convergence_figure(problem: ChipProblem, results: Sequence[SearchResult]) -> Figure:
     """Return the best first objective so far over trials, for each search."""
     first, data = problem.objectives[0], []
+    sign = -1.0 if first == "accuracy" else 1.0
+    every = [loss for one in results for loss in one.convergence() if loss is not None]
+    factor, y_axis = figure_axis(first, [-v if sign < 0 else math.exp(v) for v in every], f"best {first}")
     for result, colour in zip(results, _COLOURS * (1 + len(results) // len(_COLOURS)), strict=False):
         line = [(i + 1, loss) for i, loss in enumerate(result.convergence()) if loss is not None]
-        values = [-v if first == "accuracy" else math.exp(v) for _, v in line]
+        values = [factor * (-v if sign < 0 else math.exp(v)) for _, v in line]
         data.append(
             {
                 "type": "scatter", "mode": "lines", "name": result.method.replace("_", " "),
@@ -144,15 +139,11 @@ def convergence_figure(problem: ChipProblem, results: Sequence[SearchResult]) ->
                 "line": {"color": colour, "width": 2, "shape": "hv"}, "hovertemplate": "trial %{x}: %{y:.4~g}<extra></extra>",
             }
         )  # fmt: skip
-    y = axis(
-        f"best {first}" + (f" ({UNITS[first]})" if UNITS[first] else ""),
-        type="linear" if first == "accuracy" else "log",
-    )
-    return {"data": data, "layout": layout(380, xaxis=axis("evaluations"), yaxis=y)}
+    return {"data": data, "layout": layout(380, xaxis=axis("evaluations"), yaxis=y_axis)}
 
 
-def rows(problem: ChipProblem, result: SearchResult) -> list[dict[str, Any]]:
-    """Return the table of feasible trials, those of the front first, at most 200."""
+def rows(problem: ChipProblem, result: SearchResult, files: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Return the table of feasible trials, those of the front first, at most 200; ``files`` are their chips beside the page."""
     chosen = set(result.front)
     places = [i for i, outcome in enumerate(result.outcomes) if outcome.feasible]
     places.sort(key=lambda i: (i not in chosen, result.outcomes[i].losses[0]))
@@ -161,7 +152,8 @@ def rows(problem: ChipProblem, result: SearchResult) -> list[dict[str, Any]]:
             "trial": i + 1,
             "front": i in chosen,
             "figures": [shown(o, result.outcomes[i].metrics[metric_of(o)]) for o in problem.objectives],
-            "spec": ", ".join(f"{short(k)} {_text(v)}" for k, v in result.points[i].items()),
+            "file": files.get(i),
+            "spec": ", ".join(f"{short(k)} {value_text(v)}" for k, v in result.points[i].items()),
         }
         for i in places[:200]
     ]
@@ -178,20 +170,33 @@ def refusals(result: SearchResult) -> list[tuple[int, str]]:
 
 
 def render(
-    problem: ChipProblem, result: SearchResult, baselines: Sequence[SearchResult], command: str, best_yaml: str | None
+    problem: ChipProblem,
+    result: SearchResult,
+    baselines: Sequence[SearchResult],
+    command: str,
+    best_yaml: str | None,
+    files: Mapping[int, str] | None = None,
 ) -> str:
-    """Return one HTML page of a search; ``baselines`` are other methods with as many evaluations."""
+    """Return one HTML page of a search; ``baselines`` are other methods with as many evaluations, ``files`` chips of trials."""
     figures: dict[str, Any] = {"convergence": convergence_figure(problem, [result, *baselines])}
     found = importance(problem, result)
     if result.best is not None:
-        figures |= {"front": front_figure(problem, result), "parallel": parallel_figure(problem, result)}
+        figures |= {
+            "front": front_figure(problem, result),
+            "parallel": parallel_figure(problem, result, [name for name, _ in found]),
+        }
+        if len(problem.objectives) > 2:
+            figures["front_third"] = front_figure(problem, result, 2)
     if found:
         figures["importance"] = importance_figure(found)
     study = problem.study
     best = None if result.best is None else result.outcomes[result.best]
+    shown_layers = None
+    if result.best is not None and best is not None:
+        shown_layers = strip(problem, result.points[result.best], best.details.get("copies", {}))
     return render_page(
-        "search.html.j2", figures, version=__version__, study=study, result=result, rows=rows(problem, result),
+        "search.html.j2", figures, version=__version__, study=study, result=result, rows=rows(problem, result, files or {}),
         refusals=refusals(result), command=command, best_yaml=best_yaml, objectives=problem.objectives,
         best=[] if best is None else [(o, shown(o, best.metrics[metric_of(o)])) for o in problem.objectives],
-        count=problem.space.count,
+        count=problem.space.count, strip=shown_layers,
     )  # fmt: skip

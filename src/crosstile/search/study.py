@@ -6,6 +6,7 @@ Nothing in it is evaluated as code. A field of the chip is opened by its path as
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +15,15 @@ from pydantic import BaseModel, Field, model_validator
 
 from crosstile.errors import SpecError
 from crosstile.search.knobs import Knob
+from crosstile.search.layers import COPIES, nested, opened
 from crosstile.search.space import Space
 from crosstile.specs.base import Area, Energy, Power, Spec, Time, near_match, validate
+from crosstile.specs.by_layer import check_sections
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.yaml import read_yaml
 
 Objective = Literal["energy", "latency", "interval", "area", "power", "edp", "edap", "accuracy"]
-MAPPING = ("duplication", "arrays", "pipeline", "batch")
+MAPPING = ("duplication", "arrays", "room", "pipeline", "batch")
 _BY_NAME = Spec.model_config | {"populate_by_name": True, "validate_default": False}
 
 
@@ -74,13 +77,18 @@ class StudySpec(Spec):
     name: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     description: str = ""
     network: str
-    """Of known shapes."""
+    """Of known shapes, or ``package.module:factory``, which is imported and traced on one sample of ``input_shape``."""
+    input_shape: tuple[int, ...] | None = Field(default=None, min_length=1, max_length=3)
+    """Of one sample, such as [3, 32, 32]; for a factory only."""
     chip: str
     """The description that knobs change."""
-    hardware: dict[str, Knob] = Field(min_length=1, max_length=60)
-    """Open fields by path."""
-    mapping: dict[Literal["duplication", "arrays", "pipeline", "batch"], Knob] = Field(default_factory=dict)
-    """``arrays``: share of the chip's arrays that may be used, above 0 to 1."""
+    hardware: dict[str, Knob] = Field(default_factory=dict, max_length=60)
+    """Open fields by path, for all layers alike."""
+    layers: dict[str, dict[str, Knob]] = Field(default_factory=dict, max_length=60)
+    """Open fields by patterns of layer names, each layer with knobs of its own; ``copies`` of its weights are one of them."""
+    mapping: dict[Literal["duplication", "arrays", "room", "pipeline", "batch"], Knob] = Field(default_factory=dict)
+    """``arrays``: share of the chip's arrays that may be used, above 0 to 1. ``room``: arrays that may be used where tiles are
+    left open, as a multiple, 1 or more, of those of one copy of the network."""
     limits: Limits = Limits()
     objectives: tuple[Objective, ...] = Field(default=("edp",), min_length=1, max_length=4)
     accuracy: AccuracySpec | None = None
@@ -95,13 +103,18 @@ class StudySpec(Spec):
         wants = "accuracy" in self.objectives or self.limits.accuracy_min is not None
         if wants and self.accuracy is None:
             raise ValueError("accuracy is an objective or a limit; add accuracy: {model: ...}")
+        if not self.hardware and not self.layers:
+            raise ValueError("nothing is open; name fields under hardware or layers")
         for path in self.hardware:
             check_path(path)
+        self._check_layers()
+        self._check_shape()
         allowed: dict[str, Any] = {
             "duplication": lambda v: v in ("none", "greedy", "optimal"),
             "pipeline": lambda v: v in ("layer_serial", "pipelined"),
             "batch": lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
             "arrays": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 0 < v <= 1,
+            "room": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and 1 <= v <= 1e6,
         }
         for name, knob in self.mapping.items():
             ends = knob.values
@@ -112,10 +125,49 @@ class StudySpec(Spec):
                 raise ValueError(f"mapping.{name}: {bad[0]!r} is not allowed")
         return self
 
-    @property
-    def space(self) -> Space:
-        """All knobs; those of the mapping as ``mapping.<name>``."""
-        return Space({**self.hardware, **{f"mapping.{name}": knob for name, knob in self.mapping.items()}})
+    def _check_layers(self) -> None:
+        for pattern, knobs in self.layers.items():
+            if not knobs:
+                raise ValueError(f"layers: {pattern}: name a field to open")
+            for path, knob in knobs.items():
+                if path == COPIES:
+                    ends = knob.values or (knob.rounded(0.0), knob.rounded(1.0))
+                    bad = [v for v in ends if not isinstance(v, int) or isinstance(v, bool) or v < 1]
+                    if bad:
+                        raise ValueError(f"layers: {pattern}: copies is 1 or more, found {bad[0]!r}")
+                    continue
+                check_path(path)
+                check_sections({pattern: nested({path: {} if path == "cell" else None})})
+        if "room" in self.mapping and "arrays" in self.mapping:
+            raise ValueError("mapping.room and mapping.arrays both say how many arrays may be used; open one of them")
+        if self.layers and "arrays" in self.mapping:
+            raise ValueError("mapping.arrays is a share of arrays that are all alike; open mapping.room in its place")
+        if "room" in self.mapping and any(COPIES in knobs for knobs in self.layers.values()):
+            raise ValueError(
+                "copies are opened under layers and, by mapping.room, left to the schedule; open one of them"
+            )
+        if self.layers and "duplication" in self.mapping and "room" not in self.mapping:
+            raise ValueError(
+                "mapping.duplication has no arrays to share out; open mapping.room, or copies under layers"
+            )
+
+    def _check_shape(self) -> None:
+        own = ":" in self.network
+        if own and self.input_shape is None:
+            raise ValueError(
+                f"network {self.network!r} is a factory; add input_shape: of one sample, such as [3, 32, 32]"
+            )
+        if not own and self.input_shape is not None:
+            raise ValueError(
+                f"input_shape belongs to a factory; the shapes of {self.network!r} are known, so remove it"
+            )
+        if self.input_shape is not None and min(self.input_shape) < 1:
+            raise ValueError(f"input_shape: sizes are 1 or more, found {list(self.input_shape)}")
+
+    def space_of(self, layers: Sequence[str]) -> Space:
+        """Return all knobs for a network with these layers; those of the mapping as ``mapping.<name>``."""
+        single = opened(self.layers, layers, self.name) if self.layers else {}
+        return Space({**self.hardware, **single, **{f"mapping.{name}": knob for name, knob in self.mapping.items()}})
 
 
 def check_path(path: str) -> None:
@@ -124,6 +176,10 @@ def check_path(path: str) -> None:
     Raises:
         ValueError: with the fields that are known there.
     """
+    if path == "layers" or path.startswith("layers."):
+        raise ValueError(
+            f"{path}: fields that differ by layer are opened under layers of the study, not under hardware"
+        )
     current: Any = ChipSpec
     for number, part in enumerate(parts := path.split(".")):
         if current is None:  # below a name of the chip's own
