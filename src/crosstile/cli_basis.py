@@ -70,6 +70,10 @@ def basis(
     samples: Annotated[int | None, typer.Option(help="Samples to classify.")] = None,
     trials: Annotated[int, typer.Option(help="Chips to programme.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[
+        str,
+        typer.Option(help="Where to compute: auto (cuda where torch finds a CUDA device, else cpu), cpu or cuda."),
+    ] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Folder to look for data sets in first.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never download a data set.")] = False,
     out: Annotated[
@@ -99,7 +103,7 @@ def basis(
         kernels_per_cycle=rate,
         write=_write(write), data=data, weights=weights, data_dir=data_dir, saved=saved, train=train, epochs=epochs,
         contest=contest, augment=augment, hold_out=hold_out, train_samples=train_samples, samples=samples,
-        trials=trials, seed=seed, download=not offline,
+        trials=trials, seed=seed, device=device, download=not offline,
     )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     checkpoint = None if out is None or not train else out / CHECKPOINT
@@ -179,6 +183,7 @@ def _command(options: Any) -> str:
         words += ["--train", "--epochs", o.epochs, *(["--augment"] if o.augment else [])]
         words += [] if o.hold_out is None else ["--hold-out", o.hold_out]
         words += [] if o.train_samples is None else ["--train-samples", o.train_samples]
+    words += [] if o.device == "auto" else ["--device", o.device]
     words += [] if o.download else ["--offline"]
     return shlex.join(str(word) for word in words)
 

@@ -70,7 +70,9 @@ def train(
         int, typer.Option(help="Held-out samples to classify after each epoch, on one chip; 0: none.")
     ] = 500,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="Where to compute: auto (cuda where torch finds a CUDA device, else cpu), cpu or cuda.")
+    ] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Folder to look for data sets in first.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never download a data set.")] = False,
     digital: Annotated[

@@ -263,6 +263,7 @@ def test_large_ratios_fit_in_the_table() -> None:
         (("resnet18", "--rate", "16", "--write", "column:3"), "--write"),
         (("resnet18", "--rate", "16", "--train", "--out", "y"), "--rate is for a network without weights"),
         (("lenet5", "--train"), "--train needs --out"),
+        (("lenet5", "--device", "tpu"), "--device must be auto, cpu or cuda, found 'tpu'"),
         (("lenet5", "--chip", "isaac", "--samples", "2"), "differential"),
     ],
 )
@@ -279,13 +280,17 @@ def test_from_python() -> None:
     found = ct.basis("resnet8", kernels_per_cycle=16, arrays=(4,))
     assert found.accuracy is None
     assert [c.cost.name for c in found.compared] == ["basis", "identity", "digital", "per layer", "reprogramming"]
-    with pytest.raises(CrosstileError, match="has no option 'array'"):
+    with pytest.raises(CrosstileError, match=r"has no option 'array' \(did you mean 'arrays'"):
         ct.basis("resnet8", array=4)
 
 
-def test_the_command_with_weights() -> None:
+def test_the_command_with_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     shown = _call("lenet5", "--samples", "40", "--trials", "2", "--sets", "2", "--json", "--batch", "1")
     told = json.loads(shown)
+    assert told["options"]["device"] == "cpu"
+    assert told["notes"][0] == "accuracy computed on cpu"
+    assert "--device" not in told["command"]
     assert told["accuracy"]["digital"] > 0.9
     assert told["accuracy"]["basis"] > 0.5
     assert 0 < told["layers"][1]["error"] < 1

@@ -246,7 +246,7 @@ def test_augmented_images_are_shifted_and_mirrored() -> None:
         ({"schedule": "step"}, "--schedule must be cosine or constant"),
         ({"forward": "slow"}, "--forward must be fast or exact"),
         ({"forward": "exact", "noise_scale": 2.0}, "needs --forward fast"),
-        ({"device": "tpu"}, "--device must be cpu or cuda"),
+        ({"device": "tpu"}, "--device must be auto, cpu or cuda"),
     ],
 )
 def test_options_that_cannot_work(changes: dict[str, Any], message: str) -> None:

@@ -43,7 +43,7 @@ class LearntBasis(nn.Module):
         self.latent = nn.Parameter(torch.from_numpy(start.flat.astype(np.float32)))
         self.register_buffer("deviation", torch.zeros_like(self.latent.detach()), persistent=False)
         self.applied = self.latent.detach()
-        """(vectors, rows) as the layers use it, since :meth:`refresh`."""
+        """(vectors, rows) as the layers use it, since :meth:`refresh`, which a move to another device calls for."""
 
     def refresh(self, *, learn: bool) -> None:
         """Round the vectors for a step; with ``learn`` a gradient flows back to them."""
@@ -52,7 +52,7 @@ class LearntBasis(nn.Module):
 
     def basis(self) -> Basis:
         """Return the integers."""
-        digits = self.latent.detach().round().clamp(-self.levels, self.levels).double().numpy()
+        digits = self.latent.detach().round().clamp(-self.levels, self.levels).double().cpu().numpy()
         return Basis(np.asarray(digits.reshape(self.shape)) + 0.0, self.cell_bits)
 
     @torch.no_grad()
@@ -74,8 +74,8 @@ class CodedLayer(nn.Module):
 
     places: Tensor
     mask: Tensor
-    frozen: Tensor
-    """True when supports are no longer chosen."""
+    frozen = False
+    """Supports are no longer chosen. Not a buffer: each step asks for it, which would wait for a GPU."""
     learn_codes = True
 
     def __init__(
@@ -99,7 +99,6 @@ class CodedLayer(nn.Module):
         self.register_buffer("places", torch.from_numpy(block_places(folded.blocks, rows)), persistent=False)
         mask = np.ones_like(found.codes) if sparsity is None else found.codes != 0
         self.register_buffer("mask", torch.from_numpy(mask.astype(np.float32)))
-        self.register_buffer("frozen", torch.tensor(False))
 
     def codes(self, *, learn: bool = True) -> Tensor:
         """Return the (outputs, blocks, vectors) integers."""
@@ -136,7 +135,15 @@ class CodedLayer(nn.Module):
         """Let coefficients that are zero now stay so, whatever was to be chosen again; the first call decides."""
         if not self.frozen:
             self.mask.copy_((self.codes(learn=False) != 0).float())
-            self.frozen.fill_(True)
+            self.frozen = True
+
+    def get_extra_state(self) -> Tensor:
+        """Return what the state holds beside tensors: ``frozen``."""
+        return torch.tensor(self.frozen)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take what :meth:`get_extra_state` gave."""
+        self.frozen = bool(state)
 
     @torch.no_grad()
     def clip(self) -> None:
@@ -146,7 +153,7 @@ class CodedLayer(nn.Module):
     def layer(self) -> LayerOnBasis:
         """Return what arrays and switches hold."""
         with torch.no_grad():
-            codes: NDArray[np.int8] = self.codes(learn=False).numpy().astype(np.int8)
-            scale = self.log_scale.exp().double().numpy()
-            bias = None if self.bias is None else self.bias.detach().numpy().copy()
+            codes: NDArray[np.int8] = self.codes(learn=False).cpu().numpy().astype(np.int8)
+            scale = self.log_scale.exp().double().cpu().numpy()
+            bias = None if self.bias is None else self.bias.detach().cpu().numpy().copy()
         return LayerOnBasis(QuantisedCodes(codes, scale), bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from crosstile.errors import UsageError
 from crosstile.mapping.plan import LayerShape
 from crosstile.specs.chip import ChipSpec
 from crosstile.specs.load import load_chip
-from crosstile.study.options import RunOptions
+from crosstile.study.options import RunOptions, check_device, chosen_device, from_names
 from crosstile.study.stages import Progress
 from crosstile.workloads.graph import Network
 
@@ -65,6 +66,8 @@ class BasisOptions:
     trials: int = 3
     seed: int = 0
     batch: int = 128
+    device: str = "auto"
+    """Where accuracy is computed, and --train trains: cpu, cuda, or auto: cuda where torch finds a CUDA device, else cpu."""
     download: bool = True
 
 
@@ -155,11 +158,7 @@ def basis(model: str, **fields: Any) -> BasisStudy:
     Raises:
         UsageError: a field that does not exist. CrosstileError: anything else that the input got wrong.
     """
-    known = {field.name for field in dataclasses.fields(BasisOptions)}
-    for name in fields:
-        if name not in known:
-            raise UsageError(f"basis() has no option {name!r}; there are {', '.join(sorted(known - {'model'}))}.")
-    return study_basis(BasisOptions(model, **fields))[0]
+    return study_basis(from_names(BasisOptions, "basis", {"model": model, **fields}))[0]
 
 
 def study_basis(
@@ -171,6 +170,7 @@ def study_basis(
         CrosstileError: anything that the input got wrong.
     """
     say = progress or Progress()
+    check_device(options.device)
     chip = load_chip(options.chip)
     if options.write is not None:
         chip = with_write_model(chip, *options.write)
@@ -217,6 +217,7 @@ def _with_weights(
 
     if options.combined != "switched" and (options.train or options.saved is not None):
         raise UsageError("--combine digital is for a basis found from the weights; leave out --train and --basis.")
+    options = dataclasses.replace(options, device=chosen_device(options.device))
     loaded = build_model(options.model, weights=options.weights)
     run = RunOptions(
         model=options.model, chip=options.chip, data=options.data, weights=options.weights, data_dir=options.data_dir,
@@ -237,6 +238,7 @@ def _with_weights(
             resume=checkpoint is not None and checkpoint.exists(), progress=progress, sets=options.sets,
             coefficient_bits=options.coefficient_bits, sparsity=options.sparsity, epochs=options.epochs,
             contest_start=options.contest, augment=options.augment, seed=options.seed, method=options.method,
+            device=options.device,
         )  # fmt: skip
         start = map_saved(loaded.model, trained.start, chip, calibration, seed=options.seed)
         before = _mean_accuracy(start, x, y, options, progress, "untrained basis")[0]
@@ -266,7 +268,8 @@ def _with_weights(
     shown = tuple(LayerOnBasisResult(layer, _error(net, layer.name, own[layer.name].weight)) for layer in found)
     graph = _contests(codes, found, vectors)
     network = trace(loaded.model, tuple(x.shape[1:]), name=options.model)
-    done = _finish(options, chip, network, shapes, designs, layers, shown, accuracy, before, graph, (), progress)
+    note = f"{'training and accuracy' if options.train else 'accuracy'} computed on {options.device}"
+    done = _finish(options, chip, network, shapes, designs, layers, shown, accuracy, before, graph, (note,), progress)
     return done, kept
 
 
@@ -286,7 +289,8 @@ def _mean_accuracy(
     from crosstile.study.montecarlo import evaluate
 
     progress.stage(what, options.trials * len(x))
-    found = evaluate(net.mapped, x, y, trials=options.trials, batch=options.batch, progress=progress.advance)
+    mapped, x = net.mapped.to(options.device), x.to(options.device)
+    found = evaluate(mapped, x, y, trials=options.trials, batch=options.batch, progress=progress.advance)
     return found.mean, found.ci95, tuple(found.per_trial), found.method
 
 
@@ -305,9 +309,11 @@ def _accuracy(
     from crosstile.study.montecarlo import count_correct, evaluate
 
     progress.stage("digital network", len(x))
-    digital_share = count_correct(model, x, y, options.batch, progress.advance) / len(x)
+    x = x.to(options.device)
+    there = copy.deepcopy(model).to(options.device)  # the network itself is mapped and traced on the CPU
+    digital_share = count_correct(there, x, y, options.batch, progress.advance) / len(x)
     progress.stage("own weights on the chip", options.trials * len(x))
-    own = map_network(model, chip, calibration, seed=options.seed)
+    own = map_network(model, chip, calibration, seed=options.seed).to(options.device)
     chip_share = evaluate(own, x, y, trials=options.trials, batch=options.batch, progress=progress.advance).mean
     mean, ci95, trials, method = _mean_accuracy(net, x, y, options, progress, "basis")
     return BasisAccuracy(len(x), digital_share, chip_share, mean, ci95, trials, text, method)

@@ -8,11 +8,13 @@ With the regulariser against contests the last part goes without it, and coeffic
 
 Scales and biases, which are digital and hold the batch-norms, are learnt throughout; statistics of batch-norms stay, as in
 :mod:`crosstile.training`. Distillation: G. Hinton, O. Vinyals, J. Dean, arXiv:1503.02531 (2015). All draws are named by seed and
-step, so that an interrupted training goes on to the same end.
+step, so that an interrupted training goes on to the same end. They are drawn on the CPU, where the basis is found and chips are
+programmed, too; steps and accuracy are computed on ``device``.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import time
@@ -107,7 +109,8 @@ def train_basis(
         held_out: inputs and labels that nothing is trained on; accuracy on them is measured before and after.
         calibration: (batch, ...) inputs that set ranges; default: the first 128 of ``x``.
         options: see :class:`BasisTrainOptions`; or its fields as arguments: ``sets=4, coefficient_bits=2``.
-        checkpoint: a file in which the state is kept after each epoch. resume: go on from it, to the same end, bit for bit.
+        checkpoint: a file in which the state is kept after each epoch. resume: go on from it, to the same end:
+            bit for bit on the same device, and on another one as far as its sums agree.
         progress: told about stages and steps.
 
     Raises:
@@ -173,6 +176,11 @@ class _Student(nn.Module):
         scores: Tensor = self._network[0](x)
         return scores
 
+    def on(self, device: torch.device) -> _Student:
+        """Move all of the network, those layers, too, that are not learnt; return it."""
+        self._network[0].to(device)
+        return self.to(device)
+
     def model(self, bits: int) -> BasisModel:
         layers = {name: layer.layer() for name, layer in zip(self.names, self.coded(), strict=True)}
         return BasisModel(self.basis.basis(), bits, layers)
@@ -190,14 +198,18 @@ class _Training:
         progress: Progress,
     ) -> None:
         self.source, self.chip, self.options, self.progress = source, chip, options, progress
+        self.device = torch.device(options.device)
+        self.teacher = source if options.device == "cpu" else copy.deepcopy(source).to(self.device)
         self.x, self.y = data
         self.held_out, self.calibration = held_out, calibration
         self.steps = -(-len(self.x) // options.batch)
         self.seen = coefficient_chip(chip, options.coefficient_bits)
         from crosstile import __version__
 
+        # A checkpoint goes on on another device, too.
+        anywhere = dataclasses.astuple(dataclasses.replace(options, device="cpu"))
         self.key = fingerprint(
-            ("basis", chip.model_dump_json(), dataclasses.astuple(options), __version__, torch.__version__),
+            ("basis", chip.model_dump_json(), anywhere, __version__, torch.__version__),
             (self.x, self.y, *(held_out or ()), calibration, *source.state_dict().values()),
         )
         self.history: list[EpochRecord] = []
@@ -215,7 +227,7 @@ class _Training:
         ).model()  # fmt: skip
         if state is None:
             self.before = self.measure(start, "before training")
-        student = _Student(self.source, self.seen, self.calibration, start, options)
+        student = _Student(self.source, self.seen, self.calibration, start, options).on(self.device)
         optimiser = self._optimiser(student)
         first = 0
         if state is not None:
@@ -239,12 +251,13 @@ class _Training:
         if self.held_out is None:
             return None
         (x, y), options = self.held_out, self.options
+        x = x.to(self.device)
         self.progress.stage(f"accuracy {what}", len(x) * (1 + options.trials))
         digital = rebuilt(self.source, model, self.chip, self.calibration, options.digital)
-        share = count_correct(digital, x, y, _BATCH, self.progress.advance) / len(x)
+        share = count_correct(digital.to(self.device), x, y, _BATCH, self.progress.advance) / len(x)
         mapped = map_saved(
             self.source, model, self.chip, self.calibration, seed=options.seed, digital=options.digital
-        ).mapped
+        ).mapped.to(self.device)
         found = evaluate(mapped, x, y, trials=options.trials, batch=_BATCH, progress=self.progress.advance)
         return Measured(share, found)
 
@@ -289,7 +302,7 @@ class _Training:
                 student.basis.program(device, options.seed, TRAINING_CHIPS + step)
             rate = self._set_rates(optimiser, step)
             picked = order[number * options.batch : (number + 1) * options.batch]
-            images, labels = self.x[picked], self.y[picked]
+            images, labels = self.x[picked].to(self.device), self.y[picked].to(self.device)
             if options.augment:
                 images = augment(images, generator)
             scores, loss = self._step(student, optimiser, images, labels, step)
@@ -316,7 +329,7 @@ class _Training:
         loss = (1.0 - options.distil) * F.cross_entropy(scores, labels)
         if options.distil > 0:
             with torch.no_grad():
-                wanted = F.log_softmax(self.source(images) / options.temperature, dim=1)
+                wanted = F.log_softmax(self.teacher(images) / options.temperature, dim=1)
             found = F.log_softmax(scores / options.temperature, dim=1)
             distance = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
             loss = loss + options.distil * options.temperature**2 * distance
@@ -337,7 +350,7 @@ class _Training:
             {
                 "key": self.key,
                 "epoch": epoch,
-                "weights": {name: value.detach() for name, value in student.state_dict().items()},
+                "weights": {name: value.detach().cpu() for name, value in student.state_dict().items()},
                 "ranges": {},
                 "optimiser": optimiser.state_dict(),
                 "history": [dataclasses.asdict(record) for record in self.history],

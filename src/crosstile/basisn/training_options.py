@@ -8,7 +8,7 @@ from typing import Any
 
 from crosstile.basisn.dictionary import METHODS, Method
 from crosstile.errors import UsageError
-from crosstile.study.options import from_names
+from crosstile.study.options import check_device, chosen_device, from_names
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class BasisTrainOptions:
     method: Method = "pca"
     """Where the basis starts."""
     epochs: int = 4
-    lr_codes: float = 2e-2
-    """Learning rate of coefficients at the start, in their integer steps; all rates fall to 0 as a cosine."""
-    lr_basis: float = 2e-2
+    lr_codes: float = 1e-2
+    """Learning rate of coefficients at the start, in their integer steps; all rates fall to 0 as a cosine. The three were
+    chosen on images that were held back from training (docs/basisn.md)."""
+    lr_basis: float = 1e-2
     """Of the entries of the basis, in levels."""
-    lr_digital: float = 3e-3
+    lr_digital: float = 2e-3
     """Of scales (their logarithms) and biases."""
     phase: int = 25
     """Steps in which the coefficients are learnt and the basis stays; then as many the other way round, and so on."""
@@ -56,8 +57,13 @@ class BasisTrainOptions:
     trials: int = 3
     """Chips to programme for the accuracy before and after."""
     seed: int = 0
+    device: str = "cpu"
+    """Where to train and to measure: cpu or cuda; ``auto`` becomes cuda where torch finds a CUDA device, else cpu."""
     digital: tuple[str, ...] = ()
     """Patterns of names of layers that stay digital, and as they are."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", chosen_device(self.device))
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> BasisTrainOptions:
@@ -87,6 +93,7 @@ class BasisTrainOptions:
             raise UsageError("temperature must be above 0.")
         if self.method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, found {self.method!r}.")
+        check_device(self.device)
 
 
 def _whole(name: str, value: object, least: int) -> None:

@@ -13,6 +13,8 @@ from crosstile.specs.base import near_match
 
 Options = TypeVar("Options")
 
+DEVICES: Final = ("auto", "cpu", "cuda")
+
 _SHARED: Final = (
     "model", "chip", "data", "weights", "data_dir", "samples", "trials", "seed", "batch", "download",
 )  # fmt: skip
@@ -37,6 +39,9 @@ class RunOptions:
     times: tuple[str, ...] = ()
     """Times since programming, with units; with several (or several temperatures), accuracy is found over all pairs."""
     temperatures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", chosen_device(self.device))
 
     def command(self) -> str:
         """Return the command line that repeats this run."""
@@ -74,9 +79,23 @@ def check(options: RunOptions) -> None:
         raise UsageError(f"--samples must be at least 1, found {options.samples}.")
     if options.seed < 0 or options.seed >= 2**63:
         raise UsageError(f"--seed must be between 0 and 2^63 - 1, found {options.seed}.")
-    if options.device not in ("cpu", "cuda"):
-        raise UsageError(f"--device must be cpu or cuda, found {options.device!r}.")
-    if options.device == "cuda":
+    check_device(options.device)
+
+
+def chosen_device(device: str) -> str:
+    """Return ``device``; for ``auto`` cuda where torch finds a CUDA device, else cpu."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_device(device: str) -> None:
+    """Raise :class:`UsageError` unless ``device`` is one of ``DEVICES`` and there is one here."""
+    if device not in DEVICES:
+        raise UsageError(f"--device must be {', '.join(DEVICES[:-1])} or {DEVICES[-1]}, found {device!r}.")
+    if device == "cuda":
         import torch
 
         if not torch.cuda.is_available():

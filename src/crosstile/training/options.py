@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crosstile.errors import UsageError
-from crosstile.study.options import from_names
+from crosstile.study.options import check_device, chosen_device, from_names
 
 FORWARDS = ("fast", "exact")
 OPTIMISERS = ("adam", "sgd")
@@ -51,7 +51,11 @@ class TrainOptions:
     """Of the held-out samples, classified on one chip after each epoch; 0: none."""
     seed: int = 0
     device: str = "cpu"
+    """cpu or cuda; ``auto`` becomes one of them at once, see :func:`chosen_device`."""
     digital: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", chosen_device(self.device))
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> TrainOptions:
@@ -91,19 +95,7 @@ def check(options: TrainOptions) -> None:
         raise UsageError(
             f"--noise-scale {options.noise_scale:g} needs --forward fast: the exact forward pass is the simulated chip as it is."
         )
-    _check_device(options.device)
-
-
-def _check_device(device: str) -> None:
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"--device must be cpu or cuda, found {device!r}.")
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UsageError(
-                "--device cuda: torch finds no CUDA device here; use --device cpu, or install a CUDA build of torch."
-            )
+    check_device(options.device)
 
 
 def _flag(name: str) -> str:
