@@ -19,6 +19,7 @@ from crosstile.cli_device import register as register_device
 from crosstile.cli_library import register as register_library
 from crosstile.cli_lifetime import register as register_lifetime
 from crosstile.cli_macro import register as register_macro
+from crosstile.cli_nax import register as register_nax
 from crosstile.cli_package import register as register_package
 from crosstile.cli_reproduce import register as register_reproduce
 from crosstile.cli_schedule import register as register_schedule
@@ -298,6 +299,7 @@ for register in (
     register_lifetime,
     register_sweep,
     register_search,
+    register_nax,
 ):
     register(app)
 

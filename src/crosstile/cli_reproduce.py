@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     studies.command("multi-tenant")(multi_tenant)
     studies.command("basisn")(basisn)
     studies.command("codesign")(codesign)
+    studies.command("nax")(nax)
     app.add_typer(studies, name="reproduce")
 
 
@@ -181,3 +183,75 @@ def codesign(
         found = runs(trials, seeds, tell=status.update)
     console.print(run_table(found, tuned))
     show_findings(console, published, findings(published, found, tuned))
+
+
+def nax(
+    data: Annotated[str, typer.Option(help="The data set: digits, mnist5k, cifar10.")] = "digits",
+    seeds: Annotated[int, typer.Option(help="Searches, each from its seed.", min=1, max=100)] = 3,
+    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 8,
+    blocks: Annotated[int, typer.Option(help="Blocks of a stage.")] = 1,
+    lam: Annotated[float, typer.Option(help="Weight of ln(EDAP) beside the cross-entropy.")] = 0.03,
+    epochs: Annotated[int, typer.Option(help="Epochs of each search.")] = 30,
+    retrain: Annotated[int, typer.Option(help="Epochs of training each network that is measured.")] = 16,
+    augment: Annotated[bool, typer.Option("--augment", help="Shift and mirror images at random.")] = False,
+    hold_out: Annotated[int | None, typer.Option(help="Data without a training part: samples kept to measure.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder to look for data sets in first.")] = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Use this nax.json of an earlier run; may be repeated. No search is run."),
+    ] = None,
+    three_layers: Annotated[
+        bool, typer.Option("--toy/--no-toy", help="Try all 729 networks of three layers, too.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder for the searches, seed-0 and so on.")] = None,
+    as_json: JsonOpt = False,
+) -> None:
+    """NAX: kernel and array sizes by gradient against ResNet, one array size, random search; minutes to an hour."""
+    from rich.console import Console
+
+    from crosstile.cli_nax import run_to_files
+    from crosstile.nax.options import NaxJob, SearchOptions
+    from crosstile.reproduce.nax import document, findings, job_table, read_jobs, toy
+    from crosstile.reproduce.published import load_study, show_findings
+    from crosstile.study.options import chosen_device
+
+    published, paths = load_study("nax"), list(earlier or [])
+    folder = out or Path("crosstile-out") / f"reproduce-nax-{Path(data).stem}"
+    quiet = Console(stderr=True, highlight=False)
+    if not paths:
+        for seed in range(seeds):
+            options = SearchOptions(
+                lam=lam, epochs=epochs, warmup=min(8, epochs // 3), retrain=retrain, augment=augment, seed=seed,
+                device=chosen_device("auto"),
+            )  # fmt: skip
+            job = NaxJob(data=data, width=width, blocks=blocks, hold_out=hold_out, data_dir=data_dir, search=options)
+            quiet.print(f"search {seed + 1} of {seeds}", markup=False)
+            run_to_files(job, folder / f"seed-{seed}")
+            paths.append(folder / f"seed-{seed}" / "nax.json")
+    jobs = read_jobs(paths)
+    with quiet.status("networks of three layers") as status:
+        toys = [toy(seed, status.update) for seed in range(min(seeds, 3))] if three_layers else []
+    if as_json:
+        words = [
+            "--data",
+            data,
+            "--seeds",
+            seeds,
+            "--width",
+            width,
+            "--blocks",
+            blocks,
+            "--lam",
+            lam,
+            "--epochs",
+            epochs,
+        ]
+        words += ["--retrain", retrain, *(["--augment"] if augment else []), *([] if three_layers else ["--no-toy"])]
+        words += [] if hold_out is None else ["--hold-out", hold_out]
+        words += [part for path in earlier or [] for part in ("--from", path)]
+        command = shlex.join(["crosstile", "reproduce", "nax", *map(str, words)])
+        typer.echo(json.dumps(document(published, jobs, toys, command), indent=1, allow_nan=False))
+        return
+    console = _console()
+    console.print(job_table(jobs))
+    show_findings(console, published, findings(published, jobs, toys))

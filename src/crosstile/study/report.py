@@ -51,9 +51,7 @@ _NULL_MEANS: Final = {
 def render_report(result: Result) -> str:
     """Return the report as one HTML text: figures, tables and plotly.js inside, no request to any network."""
     described = chip_figures(result.chip)
-    return render_page(
-        _TEMPLATE, figures(result), r=result, chip_figures=described, effects=_effects(result.chip)
-    )
+    return render_page(_TEMPLATE, figures(result), r=result, chip_figures=described, effects=_effects(result.chip))
 
 
 def render_page(template: str, drawn: Mapping[str, Any], **values: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,15 +23,19 @@ class PadShortcut(nn.Module):
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with batch normalisation and a shortcut around them."""
+def _conv(in_channels: int, channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias=False)
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+
+class BasicBlock(nn.Module):
+    """Two convolutions, 3x3 unless ``kernels`` says otherwise, with batch normalisation and a shortcut around them."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, kernels: tuple[int, int] = (3, 3)) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = _conv(in_channels, channels, kernels[0], stride)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = _conv(channels, channels, kernels[1])
         self.bn2 = nn.BatchNorm2d(channels)
         self.relu2 = nn.ReLU()
         self.shortcut: nn.Module = nn.Identity()
@@ -45,23 +51,39 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A 3x3 convolution, three stages of 16, 32 and 64 channels, global average, one linear layer.
+    """A convolution, three stages of 16, 32 and 64 channels, global average, one linear layer.
 
     Input (N, 3, 32, 32), output (N, num_classes) logits; depth = 6 * blocks_per_stage + 2. Parameter
     names are those of the weights published with akamaster/pytorch_resnet_cifar10.
+
+    Args:
+        width: channels of the first stage; the others have twice and four times as many.
+        in_channels: of the images.
+        kernels: sides of convolutions that are not 3, by their names, such as ``layer1.0.conv1``.
+        skipped: names of blocks that are left out, such as ``layer1.1``; they must not change the shape.
     """
 
-    def __init__(self, blocks_per_stage: int, num_classes: int = 10) -> None:
+    def __init__(
+        self,
+        blocks_per_stage: int,
+        num_classes: int = 10,
+        *,
+        width: int = 16,
+        in_channels: int = 3,
+        kernels: Mapping[str, int] | None = None,
+        skipped: Collection[str] = (),
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
+        sides = kernels or {}
+        self.conv1 = _conv(in_channels, width, sides.get("conv1", 3))
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(16, 16, blocks_per_stage, stride=1)
-        self.layer2 = _stage(16, 32, blocks_per_stage, stride=2)
-        self.layer3 = _stage(32, 64, blocks_per_stage, stride=2)
+        self.layer1 = _stage("layer1", width, width, blocks_per_stage, sides, skipped)
+        self.layer2 = _stage("layer2", width, 2 * width, blocks_per_stage, sides, skipped)
+        self.layer3 = _stage("layer3", 2 * width, 4 * width, blocks_per_stage, sides, skipped)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.linear = nn.Linear(64, num_classes)
+        self.linear = nn.Linear(4 * width, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
@@ -74,9 +96,18 @@ class CifarResNet(nn.Module):
         return logits
 
 
-def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(in_channels, channels, stride)
-    return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+def _stage(
+    name: str, in_channels: int, channels: int, blocks: int, kernels: Mapping[str, int], skipped: Collection[str]
+) -> nn.Sequential:
+    made: list[nn.Module] = []
+    for number in range(blocks):
+        block, changes = f"{name}.{number}", number == 0 and in_channels != channels
+        sides = kernels.get(f"{block}.conv1", 3), kernels.get(f"{block}.conv2", 3)
+        if block in skipped and not changes:
+            made.append(nn.Identity())
+        else:
+            made.append(BasicBlock(in_channels if number == 0 else channels, channels, 2 if changes else 1, sides))
+    return nn.Sequential(*made)
 
 
 def resnet8() -> CifarResNet:

@@ -1,0 +1,1 @@
+"""NAX: kernel sizes and array sizes of a network searched together, by gradient."""
