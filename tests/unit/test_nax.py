@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -398,11 +399,15 @@ def test_a_job_is_taken_up_where_it_was_left(tmp_path: Path) -> None:
     first = run_nax(space, data, options, baselines=("homogeneous",), folder=tmp_path)
     marked = tmp_path / "parts" / "found.json"
     kept = json.loads(marked.read_text())
-    kept["part"]["chip"] = 0.125
+    kept["part"]["found"]["chip"] = 0.125
     marked.write_text(json.dumps(kept))
     again = run_nax(space, data, options, baselines=("homogeneous",), folder=tmp_path)
     assert again.found.chip == 0.125
     assert again.designs["all 32"] == first.designs["all 32"]
+    weights = (tmp_path / "parts" / "found.pt").stat().st_mtime_ns
+    more = run_nax(space, data, dataclasses.replace(options, trials=2), baselines=(), folder=tmp_path)
+    assert (len(more.found.per_chip), more.found.per_chip[0]) == (2, first.found.per_chip[0])
+    assert (tmp_path / "parts" / "found.pt").stat().st_mtime_ns == weights  # nothing was trained again
     other = run_nax(
         space, data, SearchOptions(epochs=2, warmup=1, retrain=1, trials=1, lam=0.2), baselines=(), folder=tmp_path
     )

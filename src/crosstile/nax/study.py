@@ -201,12 +201,15 @@ class _Job:
 
         self.space, self.data, self.options, self.progress = space, data, options, progress
         self.tables = CostTables(space)
+        searched = dataclasses.replace(options, trials=1)
         key = fingerprint(
-            (space.chip.model_dump_json(), repr(dataclasses.replace(space, chip=None)), repr(options), __version__,  # type: ignore[arg-type]
+            (space.chip.model_dump_json(), repr(dataclasses.replace(space, chip=None)), repr(searched), __version__,  # type: ignore[arg-type]
              torch.__version__),
-            (*data.train, *data.held_out, data.calibration),
+            (*data.train, data.calibration),
         )  # fmt: skip
         self.parts = _Parts(None if folder is None else folder / "parts", key)
+        self.how = fingerprint((options.trials,), data.held_out)
+        """What accuracies depend on beyond the networks: more chips or samples need no new training."""
         self.effects = self._effects()
         self.done: list[Measured] = []
 
@@ -262,20 +265,23 @@ class _Job:
         return found
 
     def _trained(self, name: str, architecture: Architecture) -> Measured:
-        stem = name.replace(" ", "-")
-        kept, weights = self.parts.load(stem), self.parts.path(f"{stem}.pt")
-        if (
-            kept is not None
-            and kept["architecture"] == architecture.as_dict()
-            and weights is not None
-            and weights.is_file()
-        ):
-            if name == FOUND:
-                self._network = load_network(self.space, architecture, weights)
-            return Measured.from_dict(kept)
-        network = train_architecture(
-            self.space, architecture, self.effects, self.data.train, self.options, self.progress
-        )
+        stem, own = name.replace(" ", "-"), architecture.as_dict()
+        path, kept = self.parts.path(f"{stem}.pt"), self.parts.load(f"{stem}-weights")
+        if kept == own and path is not None and path.is_file():
+            network = load_network(self.space, architecture, path)
+        else:
+            network = train_architecture(
+                self.space, architecture, self.effects, self.data.train, self.options, self.progress
+            )
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_file(path, network_bytes(network))
+            self.parts.save(f"{stem}-weights", own)
+        if name == FOUND:
+            self._network = network
+        measured = self.parts.load(stem)
+        if measured is not None and (measured["how"], measured["found"]["architecture"]) == (self.how, own):
+            return Measured.from_dict(measured["found"])
         edap = _in_parts(self.tables, self.space, architecture)
         found = measure(
             self.space,
@@ -287,12 +293,7 @@ class _Job:
             edap,
             self.progress,
         )
-        if name == FOUND:
-            self._network = network
-        if weights is not None:
-            weights.parent.mkdir(parents=True, exist_ok=True)
-            write_file(weights, network_bytes(network))
-        self.parts.save(stem, found.as_dict())
+        self.parts.save(stem, {"how": self.how, "found": found.as_dict()})
         return found
 
 
