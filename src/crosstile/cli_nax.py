@@ -121,10 +121,10 @@ def run_to_files(job: NaxJob, directory: Path) -> tuple[NaxStudy, str]:
             with bar(console) as progress:
                 study = run_nax(space, data, job.search, baselines=job.baselines, folder=directory, progress=progress)
     except KeyboardInterrupt:
-        console.print(
-            f"interrupted; finished epochs and networks are kept in {directory / 'parts'}. Run the same command again to go on.",
-            soft_wrap=True, markup=False,
-        )  # fmt: skip
+        parts = directory / "parts"
+        kept = f"finished epochs and networks are kept in {parts}; run the same command again to go on"
+        told = kept if parts.is_dir() else "nothing had been finished yet"
+        console.print(f"interrupted; {told}.", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
     document = {"format": FORMAT, "command": job.command(), **study.as_dict()}
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
@@ -213,6 +213,10 @@ def tables(study: NaxStudy) -> list[Table]:
     return [strip, measured]
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def remarks(study: NaxStudy) -> list[str]:
     """Return what a reader of the tables has to know."""
     import statistics
@@ -220,11 +224,11 @@ def remarks(study: NaxStudy) -> list[str]:
     misses = study.effects.misses_db
     low, high = (100 * share for share in study.found.ci95)
     said = [
-        f"{study.data}; on chip: mean of {len(study.found.per_chip)} chips, that of the found network from {low:.2f} % to "
-        f"{high:.2f} % (95 %); without a chip {100 * study.found.digital:.2f} %.",
+        f"{study.data}; on chip: mean of {_count(len(study.found.per_chip), 'chip')}, that of the found network from "
+        f"{low:.2f} % to {high:.2f} % (95 %); without a chip {100 * study.found.digital:.2f} %.",
         f"What arrays do to layers, fitted against found on other weights: median {statistics.median(misses):+.1f} dB, "
         f"{min(misses):+.1f} to {max(misses):+.1f} dB.",
-        f"{study.space.size:,} networks; search {study.search.passes:,} samples in passes"
+        f"{_count(study.space.size, 'network')}; search {study.search.passes:,} samples in passes"
         + (
             "."
             if study.random is None
