@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crosstile.cli_text import shape
 from crosstile.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def schedule(
-    network: Annotated[str, typer.Argument(help="A network of known shapes, such as resnet18, densenet121 or lstm.")],
+    network: Annotated[
+        str, typer.Argument(help="A network of known shapes, such as resnet18 or lstm, or package.module:factory.")
+    ],
     chip: Annotated[str, typer.Option(help="A chip of the library or a path to YAML.")] = "reram-8b",
     arrays: Annotated[
         int | None, typer.Option(help="Arrays that may be used; default: the chip's, or one copy of all layers.")
@@ -38,22 +41,28 @@ def schedule(
         bool | None,
         typer.Option("--serial/--pipelined", help="One layer at a time, or all at once; default: hardware.pipeline."),
     ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(help="Shape of one sample, such as 3,32,32; needed for a factory, which is traced.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for schedule.json and schedule.html.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Schedule a network on a chip: start and end of every layer, latency, throughput, energy, rewriting and buffers."""
     from crosstile.specs.load import load_chip
     from crosstile.system.chip import evaluate_chip
-    from crosstile.workloads.table import network as known
+    from crosstile.workloads.named import is_factory, named_network
 
     if duplication not in (None, "none", "greedy", "optimal"):
         raise UsageError(f"--duplication: none, greedy or optimal is wanted; found {duplication!r}.")
+    if is_factory(network) != (input_shape is not None):
+        raise UsageError("--input-shape goes with a network package.module:factory, and such a network needs it.")
+    sizes = None if input_shape is None else shape("--input-shape", input_shape)
     described = load_chip(chip)
     if serial is not None:
         described = described.replaced(hardware__pipeline="layer_serial" if serial else "pipelined")
-    cost = evaluate_chip(known(network), described, batch=batch, arrays=arrays, duplication=duplication)  # type: ignore[arg-type]
+    cost = evaluate_chip(named_network(network, sizes), described, batch=batch, arrays=arrays, duplication=duplication)  # type: ignore[arg-type]
     if out is not None:
-        _write(cost, out, _command(network, chip, arrays, batch, duplication, serial))
+        _write(cost, out, _command(network, chip, arrays, batch, duplication, serial, input_shape))
     if as_json:
         typer.echo(_json(cost), nl=False)
         return
@@ -67,10 +76,12 @@ def schedule(
 
 
 def _command(
-    network: str, chip: str, arrays: int | None, batch: int | None, duplication: str | None, serial: bool | None
-) -> str:
+    network: str, chip: str, arrays: int | None, batch: int | None, duplication: str | None, serial: bool | None,
+    input_shape: str | None,
+) -> str:  # fmt: skip
     words: list[Any] = ["crosstile", "schedule", network, "--chip", chip]
-    for flag, value in (("--arrays", arrays), ("--batch", batch), ("--duplication", duplication)):
+    given = (("--arrays", arrays), ("--batch", batch), ("--duplication", duplication), ("--input-shape", input_shape))
+    for flag, value in given:
         words += [] if value is None else [flag, value]
     words += [] if serial is None else ["--serial" if serial else "--pipelined"]
     return shlex.join(str(word) for word in words)

@@ -20,6 +20,7 @@ from crosstile.mapping.plan import plan_layer
 from crosstile.study.options import RunOptions
 from crosstile.sweep import measure
 from crosstile.sweep.export import chip_yaml, export_csv, export_parquet, load_sweep
+from crosstile.sweep.plan import command
 from crosstile.system.chip import evaluate_chip
 from crosstile.workloads.table import network
 
@@ -68,6 +69,20 @@ def test_figures_are_those_of_estimate_and_schedule(tmp_path: Path) -> None:
     chip = ct.load_chip("reram-8b").replaced(hardware__pipeline="pipelined")
     cost = evaluate_chip(network("lenet5"), chip, batch=4, arrays=200, duplication="greedy")
     assert found == {"throughput_hz": cost.throughput_hz, "power_w": cost.power_w}
+
+
+def test_cost_of_a_factory_is_that_of_its_shapes(tmp_path: Path) -> None:
+    """Oracle: the same network of known shapes, but for signs of inputs, which a trace on noise sees in the first layer."""
+    study = {
+        "model": "crosstile.zoo.resnet:resnet8", "vary": {"array.rows": [64, 128]},
+        "measure": {"cost": {"figures": ["energy", "area"], "by": "schedule", "input_shape": [3, 32, 32]}},
+    }  # fmt: skip
+    sweep(write_study(tmp_path, study), tmp_path / "one")
+    for record in load_sweep(tmp_path / "one").records:
+        chip = ct.load_chip("reram-8b").replaced(array__rows=record["changes"]["array.rows"])
+        found = evaluate_chip(network("resnet8"), chip)
+        assert record["values"] == {"energy_j": found.energy_j, "area_m2": found.area_m2}
+        assert command(record).endswith("--input-shape 3,32,32")
 
 
 def test_a_recorded_trial_can_be_repeated_from_its_record(tmp_path: Path) -> None:

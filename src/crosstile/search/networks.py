@@ -1,14 +1,10 @@
-"""The network of a study: one of known shapes, or a factory of PyTorch modules, traced.
-
-Tracing runs the network once on one sample, as :mod:`crosstile.workloads.trace` says; weights do not matter, except that
-inputs count as signed where that run sees negative values.
-"""
+"""The network of a study, and the command that costs what was found."""
 
 from __future__ import annotations
 
 from crosstile.search.study import StudySpec
 from crosstile.workloads.graph import Network
-from crosstile.workloads.table import network as known_network
+from crosstile.workloads.named import named_network
 
 
 def network_of(study: StudySpec) -> Network:
@@ -17,14 +13,7 @@ def network_of(study: StudySpec) -> Network:
     Raises:
         ModelError: there is no such network, or it cannot be imported, run or mapped.
     """
-    if ":" not in study.network:
-        return known_network(study.network)
-    from crosstile.workloads.trace import trace
-    from crosstile.zoo import build_model
-
-    assert study.input_shape is not None
-    model = build_model(study.network, allow_untrained=True).model
-    return trace(model, study.input_shape, name=study.network)
+    return named_network(study.network, study.input_shape)
 
 
 def cost_command(study: StudySpec, budget: int | None, file: str, *, by_layer: bool) -> list[str]:

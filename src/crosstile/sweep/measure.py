@@ -108,9 +108,11 @@ def _measure(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cost(task: dict[str, Any], chip: ChipSpec) -> dict[str, Any]:
-    from crosstile.workloads.table import network
+    from crosstile.workloads.named import named_network
 
-    known, settings = network(task["model"]), task["settings"]
+    settings = task["settings"]
+    shape = settings.get("input_shape")
+    known = named_network(task["model"], None if shape is None else tuple(shape))
     if settings["by"] == "schedule":
         from crosstile.system.chip import evaluate_chip
 

@@ -85,6 +85,8 @@ def command(task: dict[str, Any], chip_file: str = "CHIP.yaml") -> str:
         words = ["crosstile", settings["by"], task["model"], "--chip", chip_file]
         for name in ("arrays", "batch", "duplication"):
             words += [] if settings[name] is None else [f"--{name}", str(settings[name])]
+        if settings.get("input_shape") is not None:
+            words += ["--input-shape", ",".join(map(str, settings["input_shape"]))]
         return shlex.join(words)
     words = ["crosstile", "run", task["model"], "--chip", chip_file]
     for name in ("data", "data_dir", "weights", "samples"):

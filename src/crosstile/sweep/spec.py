@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from crosstile.errors import SpecError
 from crosstile.specs.base import Spec, near_match, validate
@@ -40,6 +40,16 @@ class CostSpec(Spec):
     """Only with ``by: schedule``, as are the next two."""
     arrays: int | None = Field(default=None, ge=1)
     duplication: Literal["none", "greedy", "optimal"] | None = None
+    input_shape: tuple[int, ...] | None = Field(default=None, min_length=1, max_length=3)
+    """Of one sample, for a network ``package.module:factory``, which is traced."""
+
+    @model_serializer(mode="wrap")
+    def _shape_only_where_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Studies of networks of known shapes are written as before."""
+        data: dict[str, Any] = handler(self)
+        if data.get("input_shape", True) is None:
+            del data["input_shape"]
+        return data
 
 
 class AccuracySpec(Spec):
@@ -226,13 +236,23 @@ def _check(spec: StudySpec, origin: str) -> None:
         raise SpecError(f"{origin}: points: one of them stands twice; write each once.")
     cost = spec.measure.cost
     if cost is not None:
+        from crosstile.workloads.named import is_factory
         from crosstile.workloads.table import network
 
-        if ":" in spec.model:
+        own = is_factory(spec.model)
+        if own and cost.input_shape is None:
             raise SpecError(
-                f"{origin}: measure.cost needs a network of known shapes; for {spec.model!r} measure accuracy alone."
+                f"{origin}: measure.cost: {spec.model!r} is a factory, which is traced; add input_shape: of one sample, such as "
+                "[3, 32, 32]."
             )
-        network(spec.model)
+        if not own:
+            network(spec.model)
+            if cost.input_shape is not None:
+                raise SpecError(f"{origin}: measure.cost: the shapes of {spec.model!r} are known; remove input_shape.")
+        if cost.input_shape is not None and min(cost.input_shape) < 1:
+            raise SpecError(
+                f"{origin}: measure.cost: input_shape: sizes are 1 or more, found {list(cost.input_shape)}."
+            )
         if cost.by == "estimate" and (cost.batch, cost.arrays, cost.duplication) != (None, None, None):
             raise SpecError(f"{origin}: measure.cost: batch, arrays and duplication go with by: schedule; add it.")
     if spec.measure.accuracy is not None and ":" not in spec.model:
