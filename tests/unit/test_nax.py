@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ from crosstile.nax.toy import every_architecture, recover
 from crosstile.specs.load import load_chip
 
 _IMAGE = (1, 8)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small products gain nothing from threads, and lose a lot beside other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _space(**more: object) -> NaxSpace:
@@ -415,7 +425,6 @@ def test_a_job_is_taken_up_where_it_was_left(tmp_path: Path) -> None:
 
 
 def test_command_writes_what_run_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     runner, out = CliRunner(), tmp_path / "out"
     words = "nax --data digits --kernels 3,5 --arrays 32,64 --width 4 --epochs 2 --warmup 1 --retrain 2 --trials 1 --offline"
     words += f" --train-samples 300 --samples 50 --out {out}"
@@ -439,7 +448,7 @@ def test_command_writes_what_run_takes(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--warmup", "14"], "leaves none"), (["--kernels", "2"], "odd"), (["--sampling", "dice"], "two_path"),
+        (["--warmup", "30"], "leaves none"), (["--kernels", "2"], "odd"), (["--sampling", "dice"], "two_path"),
         (["--baselines", "best"], "none of homogeneous"), (["--chip", "isac"], "did you mean"), (["--lam", "nan"], "--lam"),
     ],
 )  # fmt: skip
