@@ -69,11 +69,10 @@ def nax(
     from rich.console import Console
 
     from crosstile.nax.options import NaxJob, SearchOptions
-    from crosstile.study.options import chosen_device
 
     options = SearchOptions(
         lam=lam, epochs=epochs, warmup=warmup, sampling=sampling, retrain=retrain, batch=batch, lr=lr,  # type: ignore[arg-type]
-        lr_choices=lr_choices, augment=augment, trials=trials, seed=seed, device=chosen_device(device),
+        lr_choices=lr_choices, augment=augment, trials=trials, seed=seed, device=device,
     )  # fmt: skip
     job = NaxJob(
         data=data, chip=chip, kernels=numbers("--kernels", kernels), arrays=numbers("--arrays", arrays), width=width,
@@ -136,9 +135,9 @@ def run_to_files(job: NaxJob, directory: Path) -> tuple[NaxStudy, str]:
 
 def _write(study: NaxStudy, directory: Path, job: NaxJob, text: str) -> None:
     from crosstile.files import write_all
-    from crosstile.nax.derive import network_bytes
     from crosstile.nax.report import render
     from crosstile.nax.space import save_architecture
+    from crosstile.training.checkpoint import saved_bytes
 
     found = study.found.architecture
     run = f"crosstile run {MODULE}:network --weights weights.pt --chip chip.yaml --data {job.data}"
@@ -146,7 +145,7 @@ def _write(study: NaxStudy, directory: Path, job: NaxJob, text: str) -> None:
         directory / "nax.json": text.encode(),
         directory / "nax.html": render(study, job.command()).encode(),
         directory / "chip.yaml": chip_text(study, job.chip, run).encode(),
-        directory / "weights.pt": network_bytes(study.network),
+        directory / "weights.pt": saved_bytes(study.network.state_dict()),
         directory / "architecture.json": save_architecture(study.space, found).encode(),
         directory / f"{MODULE}.py": _module(run).encode(),
     })  # fmt: skip

@@ -213,7 +213,6 @@ def nax(
     from crosstile.nax.options import NaxJob, SearchOptions
     from crosstile.reproduce.nax import document, findings, job_table, read_jobs, toy
     from crosstile.reproduce.published import load_study, show_findings
-    from crosstile.study.options import chosen_device
 
     published, paths = load_study("nax"), list(earlier or [])
     folder = out or Path("crosstile-out") / f"reproduce-nax-{Path(data).stem}"
@@ -222,7 +221,7 @@ def nax(
         for seed in range(seeds):
             options = SearchOptions(
                 lam=lam, epochs=epochs, warmup=min(8, epochs // 3), retrain=retrain, augment=augment, seed=seed,
-                device=chosen_device("auto"),
+                device="auto",
             )  # fmt: skip
             job = NaxJob(data=data, width=width, blocks=blocks, hold_out=hold_out, data_dir=data_dir, search=options)
             quiet.print(f"search {seed + 1} of {seeds}", markup=False)

@@ -113,6 +113,8 @@ def test_a_change_holds_for_all_layers() -> None:
     assert ideal_twin(mixed).for_layer("a.0").adc.bits is None
     assert mixed.replaced(array__read_voltage_v=0.3).for_layer("b.0").array.read_voltage_v == 0.3
     assert ideal_twin(mixed).for_layer("a.0").array.rows == 64
+    assert mixed.replaced(layers={"b.*": _SMALL}).layers == {"b.*": _SMALL}
+    assert mixed.replaced(layers={}).layers == {}
 
 
 def test_a_pattern_without_a_layer_is_told() -> None:

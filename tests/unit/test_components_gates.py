@@ -17,8 +17,9 @@ from crosstile.errors import SpecError
 from crosstile.mapping.plan import LayerShape, plan_layer
 from crosstile.specs.base import validate
 from crosstile.specs.cell import CellSpec
-from crosstile.specs.chip import AdcSpec, ArraySpec, ChipSpec, InputSpec, WeightSpec
+from crosstile.specs.chip import ChipSpec
 from crosstile.specs.hardware import HardwareSpec
+from crosstile.specs.parts import AdcSpec, ArraySpec, InputSpec, WeightSpec
 
 N28, FF, UM2 = 28e-9, 1e-15, 1e-12
 V2 = 0.9**2

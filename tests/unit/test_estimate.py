@@ -16,8 +16,9 @@ from crosstile.errors import SpecError
 from crosstile.mapping.plan import LayerShape, plan_layer
 from crosstile.specs.base import validate
 from crosstile.specs.cell import CellSpec
-from crosstile.specs.chip import AdcSpec, ArraySpec, ChipSpec, InputSpec, WeightSpec
+from crosstile.specs.chip import ChipSpec
 from crosstile.specs.hardware import HardwareSpec
+from crosstile.specs.parts import AdcSpec, ArraySpec, InputSpec, WeightSpec
 from crosstile.specs.yaml import parse_yaml
 
 CELL = CellSpec(name="t", technology="ideal", g_on_s=100e-6, g_off_s=1e-6)

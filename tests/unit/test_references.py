@@ -15,8 +15,9 @@ from crosstile.circuits.adc import AdcRange, References
 from crosstile.crossbar.references import ConversionErrors, Sums, code_levels, conversion_errors, place_references
 from crosstile.datasets import load_dataset
 from crosstile.errors import SpecError
-from crosstile.specs.chip import AdcSpec, ChipSpec
+from crosstile.specs.chip import ChipSpec
 from crosstile.specs.conditions import Conditions
+from crosstile.specs.parts import AdcSpec
 from crosstile.zoo import build_model
 
 RANGE = AdcRange(0, 15, (1.0,), 1.0)

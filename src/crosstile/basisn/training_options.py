@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from crosstile.basisn.dictionary import METHODS, Method
 from crosstile.errors import UsageError
-from crosstile.study.options import check_device, chosen_device, from_names
+from crosstile.study.options import check_device, check_number, check_whole, chosen_device, from_names
 
 
 @dataclass(frozen=True)
@@ -78,31 +77,17 @@ class BasisTrainOptions:
         """Raise :class:`UsageError` for an option that has no meaning."""
         whole = {"sets": 1, "coefficient_bits": 2, "cell_bits": 1, "epochs": 1, "phase": 1, "batch": 1, "trials": 1}
         for name, least in {**whole, "chip_every": 0, "seed": 0}.items():
-            _whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         for name in ("vectors", "sparsity"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), 1)
+                check_whole(name, getattr(self, name), 1)
         for name in ("lr_codes", "lr_basis", "lr_digital", "contest", "contest_start"):
-            _number(name, getattr(self, name), math.inf)
+            check_number(name, getattr(self, name))
         for name in ("final", "distil"):
-            _number(name, getattr(self, name), 1.0)
+            check_number(name, getattr(self, name), high=1.0, closed=True)
         if self.contest_start > 0 and self.sparsity is not None:
             raise UsageError("contest_start chooses supports by contests, sparsity by their number; give one of them.")
-        _number("temperature", self.temperature, math.inf)
-        if self.temperature == 0:
-            raise UsageError("temperature must be above 0.")
+        check_number("temperature", self.temperature, open_below=True)
         if self.method not in METHODS:
             raise UsageError(f"method must be one of {', '.join(METHODS)}, found {self.method!r}.")
         check_device(self.device)
-
-
-def _whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} must be a whole number of at least {least}, found {value!r}.")
-
-
-def _number(name: str, value: object, most: float) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not (good and isinstance(value, (int, float)) and 0 <= value <= most):
-        bound = "at least 0" if math.isinf(most) else f"from 0 to {most:g}"
-        raise UsageError(f"{name} must be a number {bound}, found {value!r}.")

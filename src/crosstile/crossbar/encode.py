@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from crosstile.specs.chip import WeightSpec
+from crosstile.specs.parts import WeightSpec
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -26,7 +26,8 @@ import numpy.typing as npt
 
 from crosstile.circuits.adc import AdcRange, References, convert
 from crosstile.crossbar.matrix import PackMatrix
-from crosstile.specs.chip import AdcSpec, ChipSpec
+from crosstile.specs.chip import ChipSpec
+from crosstile.specs.parts import AdcSpec
 
 FloatArray = npt.NDArray[np.float64]
 

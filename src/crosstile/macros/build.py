@@ -22,7 +22,7 @@ from crosstile.mapping.fold import fold_norms
 from crosstile.mapping.modules import frozen_copy, replace_modules
 from crosstile.mapping.replace import check_batch
 from crosstile.nn.layer import ReadState
-from crosstile.specs.chip import ScaleSpec, WeightSpec
+from crosstile.specs.parts import ScaleSpec, WeightSpec
 
 _RELU_SAMPLES = 8
 _MAX_VECTORS = 2048

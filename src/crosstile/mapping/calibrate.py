@@ -13,7 +13,8 @@ from crosstile.errors import DataError
 from crosstile.nn.fit import ideal_arrays
 from crosstile.nn.layer import MappedLayer
 from crosstile.nn.scale import InputScale
-from crosstile.specs.chip import ChipSpec, ScaleSpec
+from crosstile.specs.chip import ChipSpec
+from crosstile.specs.parts import ScaleSpec
 
 _MAX_VALUES = 2_000_000
 _MAX_VECTORS = 512

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -223,15 +222,8 @@ def _draws(seed: int, *purpose: object) -> torch.Generator:
     return torch.Generator().manual_seed(derive_key(seed, "nax retrain", *purpose) >> 1)
 
 
-def network_bytes(network: nn.Module) -> bytes:
-    """Return the state dict as a file."""
-    stream = io.BytesIO()
-    torch.save(network.state_dict(), stream)
-    return stream.getvalue()
-
-
 def load_network(space: NaxSpace, architecture: Architecture, path: Path) -> nn.Module:
-    """Return the network of a file that :func:`network_bytes` wrote."""
+    """Return the network of a file that a job wrote."""
     from crosstile.zoo.checkpoint import apply_state_dict, load_state_dict
 
     network = space.build(architecture, seed=0)

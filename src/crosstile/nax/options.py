@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from crosstile.errors import UsageError
-from crosstile.study.options import from_names
+from crosstile.study.options import check_device, check_number, check_whole, chosen_device, flag, from_names
 
 SAMPLINGS = ("gumbel", "two_path", "score")
 
@@ -47,6 +46,10 @@ class SearchOptions:
     """Chips to programme for the accuracy."""
     seed: int = 0
     device: str = "cpu"
+    """Where to train: cpu or cuda; ``auto`` becomes cuda where torch finds a CUDA device, else cpu."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", chosen_device(self.device))
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> SearchOptions:
@@ -57,27 +60,19 @@ class SearchOptions:
         """Raise :class:`UsageError` for an option that has no meaning."""
         whole = {"epochs": 1, "warmup": 0, "every": 1, "batch": 2, "retrain": 1, "trials": 1, "seed": 0}
         for name, least in whole.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UsageError(f"{_flag(name)} must be a whole number of at least {least}, found {value!r}.")
-        for name in ("lam", "lr", "lr_choices", "weight_decay", "temperature", "final_temperature", "entropy", "share"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
-                raise UsageError(f"{_flag(name)} must be a number of at least 0, found {value!r}.")
+            check_whole(flag(name), getattr(self, name), least)
+        for name in ("lam", "lr", "lr_choices", "weight_decay", "temperature", "final_temperature", "entropy"):
+            check_number(flag(name), getattr(self, name))
+        check_number("--share", self.share, high=1.0, open_below=True)
+        check_device(self.device)
         if self.warmup >= self.epochs:
             raise UsageError(f"--warmup {self.warmup} leaves none of {self.epochs} epochs to search in; lower it.")
-        if not 0 < self.share < 1:
-            raise UsageError(f"--share must be between 0 and 1, found {self.share:g}.")
         if not 0 < self.final_temperature <= self.temperature:
             raise UsageError(
                 f"--temperature must fall to a number above 0, found {self.temperature:g} to {self.final_temperature:g}."
             )
         if self.sampling not in SAMPLINGS:
             raise UsageError(f"--sampling must be one of {', '.join(SAMPLINGS)}, found {self.sampling!r}.")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -118,10 +113,10 @@ class NaxJob:
             "device",
         )
         for name in names:
-            given += [_flag(name), getattr(self.search, name)]
+            given += [flag(name), getattr(self.search, name)]
         given += ["--baselines", ",".join(self.baselines) or "none", *(["--augment"] if self.search.augment else [])]
         for name in ("hold_out", "samples", "train_samples", "data_dir"):
             value = getattr(self, name)
-            given += [] if value is None else [_flag(name), value]
+            given += [] if value is None else [flag(name), value]
         given += [] if self.download else ["--offline"]
         return shlex.join(str(word) for word in given)

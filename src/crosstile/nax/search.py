@@ -28,11 +28,11 @@ from torch import Tensor, nn
 
 from crosstile.crossbar.program import derive_key, generator
 from crosstile.errors import DataError, ModelError
+from crosstile.nax.choices import Choices, random_architecture
 from crosstile.nax.nonideal import Effects
 from crosstile.nax.options import SearchOptions
-from crosstile.nax.sampling import gumbel, straight_through, two_path
 from crosstile.nax.space import Architecture, NaxSpace
-from crosstile.nax.supernet import SuperNet, one_hot
+from crosstile.nax.supernet import SuperNet
 from crosstile.nax.tables import CostTables
 from crosstile.study.resume import fingerprint
 from crosstile.study.stages import Progress
@@ -89,82 +89,7 @@ class SearchResult:
     """Samples that the supernet took, forward passes; a training pass counts as three."""
     reference_edap: float
     logits: list[Tensor]
-    gates: dict[str, Tensor]
-    supernet: SuperNet
-
-
-class Choices(nn.Module):
-    """The logits of all choices."""
-
-    def __init__(self, space: NaxSpace) -> None:
-        super().__init__()
-        self.space = space
-        self.layers = nn.ParameterList([torch.zeros(len(slot.kernels), len(slot.arrays)) for slot in space.slots])
-        self.blocks = nn.ParameterList([torch.zeros(2) for _ in space.blocks_to_skip])
-
-    def probabilities(self) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Return softmax of the logits, for layers and that blocks are there."""
-        layers = [logits.flatten().softmax(dim=0).reshape(logits.shape) for logits in self.layers]
-        return layers, {n: b.softmax(dim=0)[0] for n, b in zip(self.space.blocks_to_skip, self.blocks, strict=True)}
-
-    def drawn(
-        self, options: SearchOptions, temperature: float, draws: torch.Generator
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Return drawn choices, 0 or 1, with gradients."""
-
-        def one(logits: Tensor) -> Tensor:
-            if options.sampling == "gumbel":
-                return gumbel(logits, temperature, draws, hard=True)
-            return two_path(logits, draws)
-
-        layers = [one(logits) for logits in self.layers]
-        return layers, {n: one(b)[0] for n, b in zip(self.space.blocks_to_skip, self.blocks, strict=True)}
-
-    def taken(self, draws: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
-        """Return choices drawn by their probabilities, and the logarithm of the probability of having drawn them."""
-        chance = torch.zeros(())
-
-        def one(logits: Tensor) -> Tensor:
-            nonlocal chance
-            logs = logits.flatten().log_softmax(dim=0)
-            index = int(torch.multinomial(logs.detach().double().exp(), 1, generator=draws))
-            chance = chance + logs[index]
-            return straight_through(torch.zeros(logits.numel()), index).reshape(logits.shape)
-
-        layers = [one(logits) for logits in self.layers]
-        keep = {n: one(b)[0] for n, b in zip(self.space.blocks_to_skip, self.blocks, strict=True)}
-        return layers, keep, chance
-
-    def likeliest(self) -> Architecture:
-        """Return the architecture with the largest probability of each layer."""
-        kernels, arrays = {}, {}
-        for slot, logits in zip(self.space.slots, self.layers, strict=True):
-            k, x = divmod(int(logits.detach().argmax()), len(slot.arrays))
-            arrays[slot.name] = slot.arrays[x]
-            if not slot.linear:
-                kernels[slot.name] = slot.kernels[k]
-        pairs = zip(self.space.blocks_to_skip, self.blocks, strict=True)
-        return Architecture(kernels, arrays, tuple(n for n, b in pairs if float(b[1].detach()) > float(b[0].detach())))
-
-    def nats(self) -> Tensor:
-        """Return the entropy of all layers' choices together, with its gradient."""
-        return torch.stack([-(p * p.clamp_min(1e-30).log()).sum() for p in self.probabilities()[0]]).sum()
-
-    def entropy(self) -> float:
-        """Return the mean entropy of the layers with a choice, over its largest value."""
-        found = []
-        for p in self.probabilities()[0]:
-            if p.numel() > 1:
-                flat = p.detach().flatten()
-                found.append(-float((flat * flat.clamp_min(1e-30).log()).sum()) / math.log(len(flat)))
-        return float(np.mean(found)) if found else 0.0
-
-
-def random_architecture(space: NaxSpace, rng: np.random.Generator) -> Architecture:
-    """Return an architecture drawn evenly."""
-    kernels = {slot.name: int(rng.choice(slot.kernels)) for slot in space.slots if not slot.linear}
-    arrays = {slot.name: int(rng.choice(slot.arrays)) for slot in space.slots}
-    return Architecture(kernels, arrays, tuple(b for b in space.blocks_to_skip if rng.random() < 0.5))
+    """Of the choices of each layer."""
 
 
 class Search:
@@ -194,8 +119,7 @@ class Search:
             raise DataError(f"{len(x)} training samples are too few for two parts of batches of {options.batch}.")
         self.weights_part, self.choices_part = (x[order[:cut]], y[order[:cut]]), (x[order[cut:]], y[order[cut:]])
         self.steps = cut // options.batch
-        reference = space.uniform(3 if 3 in space.kernels else space.kernels[0], self._nearest(space.chip.array.rows))
-        self.reference_edap = self.edap(reference)
+        self.reference_edap = tables.edap(space.reference)
         self.device = torch.device(options.device)
         self.supernet = SuperNet(space, effects, seed=derive_key(options.seed, "nax weights") >> 33).to(self.device)
         self.choices = Choices(space)
@@ -208,15 +132,8 @@ class Search:
             (x, y, *(t for name in ("loss", "spread", "noise") for t in effects.tables(name))),
         )  # fmt: skip
 
-    def _nearest(self, rows: int) -> int:
-        return min(self.space.arrays, key=lambda size: abs(size - rows))
-
     def _generator(self, *purpose: object) -> torch.Generator:
         return torch.Generator().manual_seed(derive_key(self.options.seed, "nax", *purpose) >> 1)
-
-    def edap(self, architecture: Architecture) -> float:
-        """Return energy x delay x area of one architecture in J s m2, macros and tiles in parts."""
-        return float(self.tables.totals(*one_hot(self.space, architecture)).edap)
 
     # ------------------------------------------------------------------ the whole
 
@@ -251,7 +168,6 @@ class Search:
         return SearchResult(
             self.kind, best.architecture, tuple(found), tuple(self.history), self.passes(len(found)), self.reference_edap,
             [logits.detach() for logits in self.choices.layers],
-            {n: b.detach() for n, b in zip(self.space.blocks_to_skip, self.choices.blocks, strict=True)}, self.supernet,
         )  # fmt: skip
 
     @property
@@ -284,11 +200,11 @@ class Search:
         self.progress.stage("random networks", count)
         return [self.candidate(random_architecture(self.space, rng)) for _ in range(count)]
 
-    def candidate(self, architecture: Architecture) -> Candidate:
-        """Classify the choices' part with the shared weights."""
-        loss = self.shared_loss(*one_hot(self.space, architecture))
+    def candidate(self, architecture: Architecture, draws: int = 1) -> Candidate:
+        """Classify the choices' part with the shared weights, and the errors of so many drawn chips."""
+        loss = self.shared_loss(*self.space.one_hot(architecture), draws=draws)
         self.progress.advance()
-        return Candidate(architecture, loss, math.log(self.edap(architecture) / self.reference_edap))
+        return Candidate(architecture, loss, math.log(self.tables.edap(architecture) / self.reference_edap))
 
     def shared_loss(self, layers: list[Tensor], keep: Mapping[str, Tensor], draws: int = 1) -> float:
         """Return the mean cross-entropy on the choices' part, each batch with the errors of ``draws`` drawn chips."""
@@ -349,7 +265,7 @@ class Search:
         self.history.append(
             SearchEpoch(
                 epoch + 1, float(np.mean(losses)), float(np.mean(choice_losses)) if choice_losses else None,
-                math.log(mixed / self.reference_edap), math.log(self.edap(chosen) / self.reference_edap),
+                math.log(mixed / self.reference_edap), math.log(self.tables.edap(chosen) / self.reference_edap),
                 self.choices.entropy(), chosen.as_dict(), time.perf_counter() - began,
             )
         )  # fmt: skip
@@ -358,7 +274,9 @@ class Search:
         self, x: Tensor, y: Tensor, optimiser: torch.optim.Optimizer, draws: torch.Generator, *, even: bool
     ) -> float:
         with torch.no_grad():
-            layers, keep = self._even(draws) if even else self.choices.taken(draws)[:2]
+            layers, keep = (
+                self.choices.even(draws, skip=self.kind == "random") if even else self.choices.taken(draws)[:2]
+            )
         scores = self.supernet(
             x.to(self.device), [p.detach() for p in layers], {n: g.detach() for n, g in keep.items()}, draws
         )
@@ -372,20 +290,6 @@ class Search:
             raise ModelError(f"the search diverged at a loss of {found:g}; lower --lr.")
         return found
 
-    def _even(self, draws: torch.Generator) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Draw choices that are all as likely; blocks stay, so that each is trained (a warm-up), but for random search."""
-        layers = []
-        for logits in self.choices.layers:
-            flat = torch.zeros(logits.numel())
-            layers.append(
-                straight_through(flat, int(torch.randint(logits.numel(), (), generator=draws))).reshape(logits.shape)
-            )
-        keep = {}
-        for name in self.space.blocks_to_skip:
-            gone = self.kind == "random" and float(torch.rand((), generator=draws)) < 0.5
-            keep[name] = torch.tensor(0.0 if gone else 1.0)
-        return layers, keep
-
     def choices_step(
         self, x: Tensor, y: Tensor, optimiser: torch.optim.Optimizer, draws: torch.Generator, left: float
     ) -> float:
@@ -393,17 +297,17 @@ class Search:
         options = self.options
         temperature = options.temperature * (options.final_temperature / options.temperature) ** (1.0 - left)
         wanted = list(self.choices.parameters())
-        if self.options.sampling == "score":
+        if options.sampling == "score":
             task, found = self.scored(x, y, draws)
         else:
-            layers, keep = self.choices.drawn(self.options, temperature, draws)
+            layers, keep = self.choices.drawn(options.sampling, temperature, draws)
             task = F.cross_entropy(self.supernet(x.to(self.device), layers, keep, draws), y.to(self.device))
             found = float(task.detach())
         cost = torch.log(self.tables.totals(*self.choices.probabilities()).edap / self.reference_edap)
         # Of the logits alone: weights are learnt on other samples.
         whole = task + options.lam * cost.to(task.dtype).to(task.device)
         if options.entropy > 0:
-            whole = whole - options.entropy * left * self.choices.nats().to(task.device)
+            whole = whole - options.entropy * left * torch.stack(self.choices.entropies()).sum().to(task.device)
         gradients = torch.autograd.grad(whole, wanted, allow_unused=True)
         for parameter, gradient in zip(wanted, gradients, strict=True):
             parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crosstile.errors import ModelError, SpecError, UsageError
 from crosstile.mapping.plan import LayerShape
@@ -205,6 +205,23 @@ class NaxSpace:
             {slot.name: size if size in slot.arrays else slot.arrays[0] for slot in self.slots},
         )
 
+    def one_hot(self, architecture: Architecture) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return an architecture as probabilities of choices, and of blocks that may be skipped."""
+        found = []
+        for slot in self.slots:
+            choice = torch.zeros((len(slot.kernels), len(slot.arrays)))
+            kernel = architecture.kernels.get(slot.name, slot.kernels[0])
+            choice[slot.kernels.index(kernel), slot.arrays.index(architecture.arrays[slot.name])] = 1.0
+            found.append(choice)
+        keep = {name: torch.tensor(0.0 if name in architecture.skipped else 1.0) for name in self.blocks_to_skip}
+        return found, keep
+
+    @property
+    def reference(self) -> Architecture:
+        """3 x 3 kernels (or the smallest) throughout, on arrays of about the size that the chip is described with."""
+        size = min(self.arrays, key=lambda one: abs(one - self.chip.array.rows))
+        return self.uniform(3 if 3 in self.kernels else self.kernels[0], size)
+
     def resized(self, size: int) -> dict[str, dict[str, Any]]:
         """Return the fields of the chip that arrays of ``size`` x ``size`` change.
 
@@ -255,12 +272,12 @@ class PlainNet(nn.Module):
                 self.add_module(f"{slot.name}_relu", nn.ReLU())
         self.pool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes) of images (N, C, side, side)."""
         for name in self.convolutions:
             for part in (name, f"{name}_bn", f"{name}_relu"):
                 x = self.get_submodule(part)(x)
-        out: torch.Tensor = self.get_submodule("linear")(self.flatten(self.pool(x)))
+        out: Tensor = self.get_submodule("linear")(self.flatten(self.pool(x)))
         return out
 
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from crosstile.errors import UsageError
-from crosstile.nax.derive import Measured, load_network, measure, network_bytes, train_architecture
+from crosstile.nax.derive import Measured, load_network, measure, train_architecture
 from crosstile.nax.nonideal import Effect, Effects, fit_effects
 from crosstile.nax.options import SearchOptions
 from crosstile.nax.search import Candidate, Kind, Search, SearchEpoch
@@ -33,7 +33,7 @@ from crosstile.nax.space import Architecture, NaxSpace
 from crosstile.nax.tables import CostTables
 from crosstile.study.resume import fingerprint
 from crosstile.study.stages import Progress
-from crosstile.training.checkpoint import write_file
+from crosstile.training.checkpoint import saved_bytes, write_file
 
 BASELINES = ("homogeneous", "3x3", "random")
 FOUND, RANDOM, SMALL = "found", "random search", "3 x 3"
@@ -221,8 +221,7 @@ class _Job:
             for size in self.space.arrays:
                 designs[f"all {size}"] = self._measured(f"all {size}", found.chosen.with_arrays(size))
         if "3x3" in baselines and 3 in self.space.kernels:
-            size = min(self.space.arrays, key=lambda x: abs(x - self.space.chip.array.rows))
-            designs[SMALL] = self._measured(SMALL, self.space.uniform(3, size))
+            designs[SMALL] = self._measured(SMALL, self.space.reference)
         other = None
         if "random" in baselines:
             other = self._search("random")
@@ -275,14 +274,14 @@ class _Job:
             )
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_file(path, network_bytes(network))
+                write_file(path, saved_bytes(network.state_dict()))
             self.parts.save(f"{stem}-weights", own)
         if name == FOUND:
             self._network = network
         measured = self.parts.load(stem)
         if measured is not None and (measured["how"], measured["found"]["architecture"]) == (self.how, own):
             return Measured.from_dict(measured["found"])
-        edap = _in_parts(self.tables, self.space, architecture)
+        edap = self.tables.edap(architecture)
         found = measure(
             self.space,
             architecture,
@@ -295,12 +294,6 @@ class _Job:
         )
         self.parts.save(stem, {"how": self.how, "found": found.as_dict()})
         return found
-
-
-def _in_parts(tables: CostTables, space: NaxSpace, architecture: Architecture) -> float:
-    from crosstile.nax.supernet import one_hot
-
-    return float(tables.totals(*one_hot(space, architecture)).edap)
 
 
 def _belongs(checkpoint: Path, key: str) -> bool:

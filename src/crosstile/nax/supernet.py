@@ -158,15 +158,3 @@ class SuperNet(nn.Module):
             state[name] = value.detach().clone()
         network.load_state_dict(state)
         return network.eval()
-
-
-def one_hot(space: NaxSpace, architecture: Architecture) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Return an architecture as probabilities of choices, and of blocks that may be skipped."""
-    found = []
-    for slot in space.slots:
-        choice = torch.zeros((len(slot.kernels), len(slot.arrays)))
-        kernel = architecture.kernels.get(slot.name, slot.kernels[0])
-        choice[slot.kernels.index(kernel), slot.arrays.index(architecture.arrays[slot.name])] = 1.0
-        found.append(choice)
-    keep = {name: torch.tensor(0.0 if name in architecture.skipped else 1.0) for name in space.blocks_to_skip}
-    return found, keep

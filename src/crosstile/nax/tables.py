@@ -24,7 +24,7 @@ from crosstile.cost.charges import charge
 from crosstile.cost.installed import Installed, install
 from crosstile.cost.latency import layer_time
 from crosstile.mapping.plan import LayerPlan, plan_layer
-from crosstile.nax.space import NaxSpace, Slot
+from crosstile.nax.space import Architecture, NaxSpace, Slot
 
 Probabilities = Sequence[Tensor]
 """One tensor (kernels, arrays) for each layer, summing to 1."""
@@ -113,6 +113,10 @@ class CostTables:
         area_m2, leakage_w = self._built(by_size, whole)
         energy_j = torch.stack(expected(self.energy_j)).sum() + leakage_w * held_s
         return Totals(energy_j, delay_s, area_m2, torch.stack(list(by_size.values())).sum())
+
+    def edap(self, architecture: Architecture) -> float:
+        """Return energy x delay x area of one architecture in J s m2, macros and tiles in parts."""
+        return float(self.totals(*self.space.one_hot(architecture)).edap)
 
     def _delay(self, times: list[Tensor], mixed: list[Tensor]) -> tuple[Tensor, Tensor]:
         total = torch.stack(times).sum()

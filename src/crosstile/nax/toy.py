@@ -8,7 +8,6 @@ ranked among them.
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,6 @@ from crosstile.nax.nonideal import Effects
 from crosstile.nax.options import SearchOptions
 from crosstile.nax.search import Candidate, Search
 from crosstile.nax.space import Architecture, NaxSpace
-from crosstile.nax.supernet import one_hot
 from crosstile.nax.tables import CostTables
 from crosstile.study.stages import Progress
 
@@ -84,25 +82,19 @@ def recover(
     chosen = search.choices.likeliest()
     everything = every_architecture(space)
     progress.stage("every combination", len(everything))
-    coarse = [_candidate(search, architecture, _DRAWS) for architecture in everything]
+    coarse = [search.candidate(architecture, _DRAWS) for architecture in everything]
     coarse.sort(key=lambda one: one.objective(options.lam))
     spread = float(torch.tensor([one.objective(options.lam) for one in coarse], dtype=torch.float64).std())
     finalists = [one.architecture for one in coarse[:_FINALISTS]]
     if chosen not in finalists:
         finalists.append(chosen)
     progress.stage("the best again, with more drawn chips", len(finalists))
-    found = [_candidate(search, architecture, _MORE_DRAWS) for architecture in finalists]
+    found = [search.candidate(architecture, _MORE_DRAWS) for architecture in finalists]
     own = found[finalists.index(chosen)]
     best = min(found, key=lambda one: one.objective(options.lam))
     regret = own.objective(options.lam) - best.objective(options.lam)
     rank = 1 + sum(one.objective(options.lam) < own.objective(options.lam) for one in found)
     return Recovered(len(everything), rank, own, best, regret, spread)
-
-
-def _candidate(search: Search, architecture: Architecture, draws: int) -> Candidate:
-    loss = search.shared_loss(*one_hot(search.space, architecture), draws=draws)
-    search.progress.advance()
-    return Candidate(architecture, loss, math.log(search.edap(architecture) / search.reference_edap))
 
 
 def _draws(seed: int, *purpose: object) -> torch.Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,37 @@ def check(options: RunOptions) -> None:
     if options.seed < 0 or options.seed >= 2**63:
         raise UsageError(f"--seed must be between 0 and 2^63 - 1, found {options.seed}.")
     check_device(options.device)
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise :class:`UsageError` unless ``value`` is a whole number of at least ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{name} must be a whole number of at least {least}, found {value!r}.")
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float = 0.0,
+    high: float = math.inf,
+    *,
+    open_below: bool = False,
+    closed: bool = False,
+) -> None:
+    """Raise :class:`UsageError` unless ``value`` is a number from ``low``, which may not count, to below ``high``, which may."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        above = value > low if open_below else value >= low
+        if above and (value <= high if closed else value < high):
+            return
+    bounds = f"{'above' if open_below else 'at least'} {low:g}" + ("" if math.isinf(high) else f" and below {high:g}")
+    if closed:
+        bounds = f"from {low:g} to {high:g}"
+    raise UsageError(f"{name} must be a number {bounds}, found {value!r}.")
+
+
+def flag(name: str) -> str:
+    """Return the name of a field as the command line has it."""
+    return "--" + name.replace("_", "-")
 
 
 def chosen_device(device: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from crosstile.errors import UsageError
-from crosstile.study.options import check_device, chosen_device, from_names
+from crosstile.study.options import check_device, check_number, check_whole, chosen_device, flag, from_names
 
 FORWARDS = ("fast", "exact")
 OPTIMISERS = ("adam", "sgd")
@@ -69,19 +68,19 @@ class TrainOptions:
 
 def check(options: TrainOptions) -> None:
     """Raise :class:`UsageError` for an option that has no meaning."""
-    for name, least in (("epochs", 1), ("batch", 1), ("chip_every", 1), ("trials", 1), ("validation_samples", 0)):
-        _whole(name, getattr(options, name), least)
+    whole = {"epochs": 1, "batch": 1, "chip_every": 1, "trials": 1, "validation_samples": 0, "seed": 0}
+    for name, least in whole.items():
+        check_whole(flag(name), getattr(options, name), least)
     if options.one_chip is not None:
-        _whole("one_chip", options.one_chip, 0)
-    _whole("seed", options.seed, 0)
+        check_whole("--one-chip", options.one_chip, 0)
     if options.seed >= 2**63:
         raise UsageError(f"--seed must be between 0 and 2^63 - 1, found {options.seed}.")
-    _number("lr", options.lr, 0.0, math.inf, open_below=True)
-    _number("momentum", options.momentum, 0.0, 1.0)
-    _number("weight_decay", options.weight_decay, 0.0, math.inf)
-    _number("noise_scale", options.noise_scale, 0.0, math.inf)
+    check_number("--lr", options.lr, open_below=True)
+    check_number("--momentum", options.momentum, high=1.0)
+    check_number("--weight-decay", options.weight_decay)
+    check_number("--noise-scale", options.noise_scale)
     if options.clip_sigma is not None:
-        _number("clip_sigma", options.clip_sigma, 0.0, math.inf, open_below=True)
+        check_number("--clip-sigma", options.clip_sigma, open_below=True)
     if options.temperatures_k is not None:
         low, high = options.temperatures_k
         if not (100.0 <= low <= high <= 600.0):
@@ -90,26 +89,9 @@ def check(options: TrainOptions) -> None:
             )
     for name, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("forward", FORWARDS)):
         if getattr(options, name) not in allowed:
-            raise UsageError(f"{_flag(name)} must be {' or '.join(allowed)}, found {getattr(options, name)!r}.")
+            raise UsageError(f"{flag(name)} must be {' or '.join(allowed)}, found {getattr(options, name)!r}.")
     if options.forward == "exact" and options.noise_scale != 1.0:
         raise UsageError(
             f"--noise-scale {options.noise_scale:g} needs --forward fast: the exact forward pass is the simulated chip as it is."
         )
     check_device(options.device)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{_flag(name)} must be a whole number of at least {least}, found {value!r}.")
-
-
-def _number(name: str, value: object, low: float, high: float, *, open_below: bool = False) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if good and isinstance(value, (int, float)) and low <= value < high and not (open_below and value == low):
-        return
-    bounds = f"{'above' if open_below else 'at least'} {low:g}" + ("" if math.isinf(high) else f" and below {high:g}")
-    raise UsageError(f"{_flag(name)} must be a number {bounds}, found {value!r}.")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from crosstile.crossbar.encode import quantise_weights
-from crosstile.specs.chip import WeightSpec
+from crosstile.specs.parts import WeightSpec
 
 Mappable = nn.Linear | nn.Conv1d | nn.Conv2d
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
